@@ -1,0 +1,1 @@
+"""eventsam: event-camera vision trained, swept and compared on a Ray cluster."""

@@ -1,0 +1,1 @@
+"""Reported numbers: mergeable over workers."""

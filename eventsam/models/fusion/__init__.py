@@ -1,0 +1,1 @@
+"""Fusions of RGB and event tokens: one module per design."""

@@ -1,0 +1,1 @@
+"""Losses: predictions and targets to a differentiable scalar."""

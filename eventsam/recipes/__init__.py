@@ -1,0 +1,1 @@
+"""Runnable experiments: one module, one function, one recipe."""

@@ -1,0 +1,1 @@
+"""Events to dense images: one module per representation."""

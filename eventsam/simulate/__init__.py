@@ -1,0 +1,1 @@
+"""Frames to events, meshes to frames: synthetic recordings with known geometry."""

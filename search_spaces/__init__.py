@@ -1,0 +1,1 @@
+"""Sweep spaces: one module each."""
