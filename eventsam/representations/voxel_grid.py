@@ -49,7 +49,7 @@ class VoxelGrid:
                 window.x, window.y, window.t, window.p, edges, start, end - start, np.uint64(window.width), grid
             )
         if self.normalize:
-            normalize_nonzero(grid)
+            _normalize_nonzero(grid.reshape(-1))
         return grid.reshape(self.num_bins, window.height, window.width)
 
     def to_rgb(self, image: NDArray[Any]) -> NDArray[np.uint8]:
@@ -72,16 +72,6 @@ def bin_edges(t: NDArray[np.int64], t0: int, t1: int, num_bins: int) -> NDArray[
         starts = t0 - (-np.arange(1, num_bins, dtype=np.int64) * (t1 - t0)) // (num_bins - 1)
         edges[1:-1] = np.searchsorted(t, starts, side="left")
     return edges
-
-
-def normalize_nonzero(grid: NDArray[np.float32]) -> None:
-    """Shift and scale the nonzero values in place to mean 0 and population standard deviation 1 (see `VoxelGrid`)."""
-    nonzero = grid != 0
-    values = grid[nonzero].astype(np.float64)
-    if not values.size:
-        return
-    # Equal values are told by their range: rounding leaves them a standard deviation of about 1e-17, not 0.
-    grid[nonzero] = (values - values.mean()) / values.std() if values.max() > values.min() else 0.0
 
 
 @compiled
@@ -113,3 +103,25 @@ def _accumulate(
             share = np.float32(((ts[i] - t0) * (num_bins - 1) - b * duration) * scale)
             near[pixel] += sign * (np.float32(1.0) - share)
             far[pixel] += sign * share
+
+
+@compiled
+def _normalize_nonzero(values: NDArray[np.float32]) -> None:
+    # No branches on the data: which voxels are zero is random, and a mispredicted branch costs more than the sums.
+    count, total, low, high = 0, 0.0, np.inf, -np.inf
+    for i in range(values.size):
+        value = np.float64(values[i])
+        count += value != 0.0
+        total += value
+        low = min(low, value if value != 0.0 else np.inf)
+        high = max(high, value if value != 0.0 else -np.inf)
+    if count == 0:
+        return
+    mean, squares = total / count, 0.0
+    for i in range(values.size):
+        deviation = (values[i] - mean) if values[i] != 0.0 else 0.0
+        squares += deviation * deviation
+    # Equal values are told by their range: rounding leaves them a standard deviation of about 1e-17, not 0.
+    scale = np.sqrt(count / squares) if high > low else 0.0
+    for i in range(values.size):
+        values[i] = np.float32((values[i] - mean) * scale) if values[i] != 0.0 else np.float32(0.0)
