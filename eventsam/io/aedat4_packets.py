@@ -1,9 +1,9 @@
 """AEDAT 4 on disk: the header, the packets, the table of packets, and what a packet holds.
 
 Layout (little-endian), after iniVation's description of the format: the line `#!AER-DAT4.0\\r\\n`; u32 size and that
-many bytes of a FlatBuffer `IOHE` (compression, position of the table, XML about the streams); packets of i32 stream, i32
-size and a payload, compressed as a whole; and, where the recorder closed the file, a compressed table of packets. Each
-decompressed payload is a FlatBuffer with its size before it and a four-letter identifier behind its root offset.
+many bytes of a FlatBuffer `IOHE` (compression, position of the table, XML about the streams); packets of i32 stream,
+i32 size and a payload, compressed as a whole; and, where the recorder closed the file, a compressed table of packets.
+A decompressed payload is a FlatBuffer with its size before it and a four-letter identifier behind its root offset.
 """
 
 import struct

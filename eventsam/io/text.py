@@ -1,8 +1,8 @@
 """Text recordings in the layout of the Event Camera Dataset (Mueggler et al., IJRR 2017): events.txt beside frames.
 
 A folder holds `events.txt` (`t[s] x y p` per line), and may hold `frame.png` (one frame, its time not stated), or
-`images.txt` (`t[s] file` per line) with the files it names, `calib.txt` (`fx fy cx cy k1 k2 p1 p2 k3`) and `motion.txt`.
-A lone events file also opens. The sensor size comes from the caller, a first line `width height`, `sensor.json`
+`images.txt` (`t[s] file` per line) with the files it names, and `calib.txt` (`fx fy cx cy k1 k2 p1 p2 k3`). A lone
+events file also opens. The sensor size comes from the caller, a first line `width height`, `sensor.json`
 (`{"height": 180, "width": 240}`) in the folder, or the first frame: never from the largest coordinate seen.
 """
 
@@ -82,7 +82,10 @@ class TextRecording:
 
 def read_image(file: Path) -> NDArray[np.uint8]:
     """Read an image file as uint8 (1, H, W) where it is grey, (3, H, W) red, green, blue where it is colour."""
-    data = np.frombuffer(file.read_bytes(), np.uint8)
+    try:
+        data = np.frombuffer(file.read_bytes(), np.uint8)
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read: {error.strerror}") from error
     image = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR) if data.size else None
     if image is None:
         raise ValueError(f"{file}: not an image that can be read")
