@@ -1,0 +1,128 @@
+"""Read, augment and represent: one index row to one sample, and positions to a batch of arrays."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eventsam.catalog import Catalog
+from eventsam.dataset import Dataset
+from eventsam.events import Events
+from eventsam.order import Order, sample_generator
+from eventsam.sample import Sample, check_key, check_sample
+from eventsam.windows import Window
+
+
+class Representation(Protocol):
+    """Events of a window to a dense (C, H, W) image."""
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of the image."""
+
+    def __call__(self, events: Events, t0: int, t1: int) -> NDArray[Any]:
+        """Return the (C, H, W) image of the events in [t0, t1) us."""
+
+
+Transform = Callable[[Sample, np.random.Generator], Sample]
+
+MADE_HERE = ("sample_index", "position", "event_image")
+"""Keys that no dataset reads: the loader makes them."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which samples a run reads and how they are shown to the model.
+
+    `where` keeps rows whose index columns hold one of the given values, as in `{"blur": ("hard",)}`. `augment` is
+    random and for training alone; `prepare` follows it everywhere.
+    """
+
+    dataset: str
+    root: str
+    window: Window
+    representation: Representation
+    augment: tuple[Transform, ...] = ()
+    prepare: tuple[Transform, ...] = ()
+    where: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    train_split: str = "train"
+    validation_split: str = "val"
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Reads the samples of one selection of a catalog; cheap to send to another process."""
+
+    dataset: Dataset
+    catalog: Catalog
+    data: Data
+    keys: tuple[str, ...]
+    order: Order
+    augmented: bool
+
+    def __post_init__(self) -> None:
+        for key in self.keys:
+            check_key(key)
+        provided = (*self.dataset.provides, *MADE_HERE)
+        lacking = [key for key in self.keys if key not in provided]
+        if "event_image" in self.keys and "events" not in self.dataset.provides:
+            lacking.append("events")
+        if lacking:
+            raise KeyError(
+                f"dataset {self.dataset.name!r} does not provide {', '.join(lacking)} (it provides: "
+                f"{', '.join(self.dataset.provides)})"
+            )
+
+    def batch(self, positions: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Return the samples at the given positions, stacked; `position` and `sample_index` say which they are."""
+        rows = self.order.rows(positions)
+        samples = [self.sample(int(row), int(position)) for row, position in zip(rows, positions, strict=True)]
+        return {key: np.stack([sample[key] for sample in samples]) for key in samples[0]}
+
+    def sample(self, index: int, position: int) -> Sample:
+        """Return one sample with the keys asked for.
+
+        Raises:
+            ValueError: the sample cannot be read or shown as asked; the message names it.
+        """
+        row = self.catalog.row(index)
+        epoch = self.order.epoch_of(position)
+        try:
+            sample = self._read(row)
+            generator = sample_generator(self.order.seed, epoch, row["sample_id"])
+            for transform in (*self.data.augment, *self.data.prepare) if self.augmented else self.data.prepare:
+                sample = transform(sample, generator)
+        except (ValueError, OSError, KeyError) as error:
+            raise ValueError(f"sample {row['sample_id']!r} of {self.catalog.root}: {error}") from error
+        sample["sample_index"] = np.int64(index).reshape(())
+        sample["position"] = np.int64(position).reshape(())
+        kept = {key: np.asarray(sample[key], order="C") for key in sorted({*self.keys, "sample_index", "position"})}
+        check_sample(kept, row["sample_id"])
+        return kept
+
+    def _read(self, row: Mapping[str, Any]) -> Sample:
+        sample = self.dataset.read(self.catalog.root, row, self._keys_on_disk())
+        if "event_image" in self.keys:
+            t0, t1 = self.data.window.around(row["t_us"])
+            events = self.dataset.events(self.catalog.root, row, t0, t1)
+            sample["event_image"] = self.data.representation(events, t0, t1)
+        return sample
+
+    def _keys_on_disk(self) -> Collection[str]:
+        """The keys asked for and those that the transforms look at."""
+        transforms = (*self.data.augment, *self.data.prepare)
+        looked_at = {key for transform in transforms for key in getattr(transform, "reads", ())}
+        wanted = {*self.keys, *(looked_at & set(self.dataset.provides))}
+        return tuple(sorted(wanted - set(MADE_HERE)))
+
+
+def make_loader(
+    dataset: Dataset, catalog: Catalog, data: Data, keys: Collection[str], *, seed: int, training: bool
+) -> Loader:
+    """Return the loader of a run's training samples, or of its validation samples in their fixed order."""
+    split = data.train_split if training else data.validation_split
+    selection = catalog.select(split, data.where)
+    order = Order(selection.table.num_rows, seed, selection.hash, shuffle=training)
+    return Loader(dataset, selection, data, tuple(sorted(keys)), order, augmented=training)

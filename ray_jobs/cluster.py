@@ -1,0 +1,85 @@
+"""Joining a Ray cluster, or starting one on this machine; what a run asks of it is checked before it starts."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+
+QUIET_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    # A worker's report waits for the controller's next look; the default of 2 s makes every validation that slow.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one run asks of the cluster."""
+
+    num_workers: int = 1
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float = 0.0
+    threads_per_worker: int = 0
+
+    @property
+    def num_threads(self) -> int:
+        """Torch threads per worker: as stated, else this machine's cores shared by the workers."""
+        return self.threads_per_worker or max(1, (os.cpu_count() or 1) // self.num_workers)
+
+
+@contextmanager
+def connected(object_store_mib: int = 512) -> Iterator[None]:
+    """Join the cluster that RAY_ADDRESS names, or start one here for the time of the block.
+
+    A cluster started here has at least four logical CPUs: the trainer and the readers of one run need them, and on a
+    laptop of two cores they take turns.
+    """
+    for name, value in QUIET_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if ray.is_initialized():
+        yield
+        return
+    # The workers write their own log files; only what the driver says belongs on a person's screen.
+    settings = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    environment = {"env_vars": {name: os.environ[name] for name in QUIET_ENVIRONMENT}}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(runtime_env=environment, **settings)
+    else:
+        ray.init(
+            num_cpus=max(4, os.cpu_count() or 1),
+            object_store_memory=object_store_mib * 2**20,
+            include_dashboard=False,
+            runtime_env=environment,
+            **settings,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def check_resources(resources: Resources) -> None:
+    """Refuse a run that the cluster can never place, leaving one CPU for the readers.
+
+    Raises:
+        ValueError: the sum does not fit; it is shown.
+    """
+    have = ray.cluster_resources()
+    need_cpus = resources.num_workers * resources.cpus_per_worker + 1
+    need_gpus = resources.num_workers * resources.gpus_per_worker
+    if need_cpus > have.get("CPU", 0):
+        raise ValueError(
+            f"{resources.num_workers} workers x {resources.cpus_per_worker} CPU + 1 CPU for reading = {need_cpus} "
+            f"CPUs, but the cluster has {have.get('CPU', 0)}"
+        )
+    if need_gpus > have.get("GPU", 0):
+        raise ValueError(
+            f"{resources.num_workers} workers x {resources.gpus_per_worker} GPU = {need_gpus} GPUs, but the cluster "
+            f"has {have.get('GPU', 0)}"
+        )

@@ -1,0 +1,69 @@
+"""The one Ray Data builder: blocks of positions, read, augmented and represented in one stage, in an exact order.
+
+Reader processes import this module; torch stays out of it to keep them small and quick to start.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray.data
+from ray.data import DataContext, DataIterator
+
+from eventsam.loading import Loader
+from eventsam.order import Layout
+
+SAMPLES_PER_BLOCK = 128
+"""Tasks of 100 to 250 samples hide Ray's cost per task."""
+BYTES_PER_BLOCK = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class ReadBlocks:
+    """Turns block numbers into the blocks' samples."""
+
+    loader: Loader
+    layout: Layout
+
+    def __call__(self, blocks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the samples of the one block in `blocks["id"]`, in the order in which its worker takes them."""
+        (block,) = blocks["id"].tolist()
+        return self.loader.batch(self.layout.positions(block))
+
+
+def stream(loader: Loader, layout: Layout) -> ray.data.Dataset:
+    """Return the samples of `layout` as a lazy dataset: block b of it holds `layout.positions(b)`."""
+    context = DataContext.get_current()
+    # A block that Ray cut in two would break the round robin by which workers get their shares.
+    context.target_max_block_size = None
+    context.execution_options.preserve_order = True
+    context.print_on_execution_start = False
+    blocks = ray.data.range(layout.num_blocks, override_num_blocks=layout.num_blocks)
+    return blocks.map_batches(ReadBlocks(loader, layout), batch_size=None)
+
+
+def layout_of(loader: Loader, start: int, stop: int, global_batch_size: int, num_workers: int) -> Layout:
+    """Return the layout of positions [start, stop) with blocks sized by samples and by bytes."""
+    sample_bytes = sum(array.nbytes for array in loader.sample(0, 0).values())
+    samples = max(1, min(SAMPLES_PER_BLOCK, BYTES_PER_BLOCK // sample_bytes))
+    batches = max(1, samples // max(1, global_batch_size // num_workers))
+    return Layout(start, stop, global_batch_size, num_workers, batches)
+
+
+def batches(shard: DataIterator, layout: Layout, rank: int) -> Iterator[dict[str, Any]]:
+    """Yield this worker's batches as tensors, checking that each holds the positions it must.
+
+    Raises:
+        RuntimeError: a batch is not the one whose turn it is.
+    """
+    expected = layout.start + rank * layout.batch_size
+    for batch in shard.iter_torch_batches(batch_size=layout.batch_size, prefetch_batches=4, drop_last=False):
+        first = int(batch["position"][0])
+        if first != expected or len(batch["position"]) != layout.batch_size:
+            raise RuntimeError(
+                f"worker {rank} got {len(batch['position'])} samples from position {first}, expected "
+                f"{layout.batch_size} from {expected}: the stream is out of order"
+            )
+        expected += layout.global_batch_size
+        yield batch
