@@ -44,10 +44,10 @@ class Davis:
       has length 0 and `num_events` (events in the exposure) is 0; `num_events_around` counts 50 ms around the frame.
     - Alignment: `frame.png` is rectified and `events.txt` is not, so with a `calib.txt` the events are moved to their
       rectified pixels (nearest; those that land outside are dropped: 2 to 7 % of the four rotation recordings). Checked
-      on those four by correlating the frame's gradient along the motion of `motion.txt` with the motion-compensated
-      event counts, both locally normalised: 0.38 to 0.61 at mid-span with this rectified camera, under 0.07 with the
-      original camera matrix or raw coordinates. The correlation peaks 1 to 5 ms after mid-span (at 0.55 to 0.70 of the
-      span), where it is 0.03 higher at most: that is how well the frame's time is known.
+      on those four: the frame's gradient correlates with the events within 3 ms of mid-span, both locally normalised,
+      by 0.45 to 0.58, against 0.01 to 0.07 in raw coordinates. With the events moved along the known rotation, the best
+      match lies 1 to 5 ms after mid-span (0.55 to 0.70 of the span) and is 0.03 better at most: that is how well the
+      frame's time is known.
     - `rgb` and `rgb_blurry` are the same frame: a camera takes one picture. `mask` and `mask_blurry` are all ones: no
       object is outlined. Grey frames are repeated to three channels.
     - Splits: with several recordings, whole ones go to `val` (one in five, at least one, picked by a hash of their

@@ -1,5 +1,7 @@
 """Windows around a time, and streams cut by time and by count."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -40,7 +42,7 @@ def test_cuts_by_time_hold_what_their_times_say(t: np.ndarray, length_us: int) -
     for cut in cuts:
         assert cut.t1 - cut.t0 == length_us
         assert (t[cut.first_event : cut.end_event] == t[(t >= cut.t0) & (t < cut.t1)]).all()
-    assert all(a.t1 == b.t0 for a, b in zip(cuts, cuts[1:], strict=False))
+    assert all(a.t1 == b.t0 for a, b in pairwise(cuts))
     if cuts:
         assert cuts[0].t0 == t[0]
         assert cuts[-1].t1 <= t[-1] + 1 < cuts[-1].t1 + length_us
@@ -59,7 +61,7 @@ def test_cuts_by_count_never_split_a_microsecond(t: np.ndarray, num_events: int)
         assert (t[cut.first_event : cut.end_event] == t[(t >= cut.t0) & (t < cut.t1)]).all()
         # Without the events that share its last microsecond the cut would be too short.
         assert np.count_nonzero(t[cut.first_event : cut.end_event] < cut.t1 - 1) < num_events
-    assert all(a.end_event == b.first_event for a, b in zip(cuts, cuts[1:], strict=False))
+    assert all(a.end_event == b.first_event for a, b in pairwise(cuts))
     assert len(t) - (cuts[-1].end_event if cuts else 0) < num_events
 
 

@@ -10,6 +10,8 @@ from eventsam.events import Events
 
 GRID = 9
 """Points per side at which OpenCV samples the image's border to find the rectified camera."""
+MAX_ERROR = 0.5
+"""Pixels by which undistorting and distorting again may differ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,14 +51,22 @@ def filled_camera_matrix(
 
     This is `getOptimalNewCameraMatrix(alpha=0)` as OpenCV 3 and 4 compute it, with the border sampled at 0..width and
     0..height (OpenCV 5 samples it at 0..width - 1, which moves the corners by about 1 px). Published rectified frames
-    were made with the older one, so it is written out here instead of depending on the installed version.
+    were made with the older one, so it is written out here instead of depending on the installed version. Raises
+    ValueError for a lens model that cannot be inverted over the image.
     """
     x, y = np.meshgrid(np.linspace(0, width, GRID), np.linspace(0, height, GRID))
-    border = cv2.undistortPoints(np.stack([x, y], axis=-1).reshape(-1, 1, 2), matrix, distortion)
+    raw = np.stack([x, y], axis=-1).reshape(-1, 1, 2)
+    border = cv2.undistortPoints(raw, matrix, distortion)
+    # OpenCV hands points back unchanged where its inversion diverges; distorting them again tells.
+    rays = np.concatenate([border[:, 0], np.ones((len(border), 1))], axis=1)
+    again = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), matrix, distortion)[0]
+    error = np.abs(again - raw).max()
+    if not error < MAX_ERROR:
+        raise ValueError(f"distortion {distortion.tolist()} cannot be inverted over the image ({error:.1f} px off)")
     plane = border.reshape(GRID, GRID, 2)
     left, right = plane[:, 0, 0].max(), plane[:, -1, 0].min()
     top, bottom = plane[0, :, 1].max(), plane[-1, :, 1].min()
-    if right <= left or bottom <= top:
-        raise ValueError(f"distortion {distortion.tolist()} folds the image: no rectified image without empty pixels")
+    if not (right > left and bottom > top):
+        raise ValueError(f"distortion {distortion.tolist()} leaves no rectified image without empty pixels")
     fx, fy = (width - 1) / (right - left), (height - 1) / (bottom - top)
     return np.array([[fx, 0, -fx * left], [0, fy, -fy * top], [0, 0, 1]])
