@@ -194,11 +194,12 @@ def decode_frame(payload: bytes) -> Frame:
 
 
 def _exposure(table: Table) -> tuple[int, int]:
-    # Older recorders give start and end, newer ones the middle and the duration.
-    middle, start, end, duration = (_scalar(table, slot, number_types.Int64Flags, 0) for slot in (0, 3, 4, 11))
+    # Every known recorder states start and end. Else the first time with a duration is the start (as dv-processing 2.0
+    # writes it), and alone it is the middle (as the first version of the format has it).
+    time, start, end, duration = (_scalar(table, slot, number_types.Int64Flags, 0) for slot in (0, 3, 4, 11))
     if end >= start > 0:
         return start, end
-    return middle - max(duration, 0) // 2, middle + (max(duration, 0) + 1) // 2
+    return time, time + max(duration, 0)
 
 
 def _root(payload: bytes, identifier: bytes) -> Table:
