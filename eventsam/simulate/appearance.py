@@ -115,7 +115,7 @@ def _lattice(x: int, y: int, z: int) -> float:
     mixed = np.uint32(x) * np.uint32(73856093) ^ np.uint32(y) * np.uint32(19349663) ^ np.uint32(z) * np.uint32(83492791)
     mixed = np.uint32(mixed ^ (mixed >> np.uint32(16))) * np.uint32(0x45D9F3B)
     mixed = np.uint32(mixed ^ (mixed >> np.uint32(16))) * np.uint32(0x45D9F3B)
-    return np.float32((mixed >> np.uint32(8)) & np.uint32(0xFFFF)) / np.float32(65535.0)
+    return float((mixed >> np.uint32(8)) & np.uint32(0xFFFF)) / 65535.0
 
 
 @compiled
@@ -154,7 +154,7 @@ def _pattern_weight(row: Float32, x: float, y: float, z: float) -> float:
             wave = np.sin(turn * (row[2] * x + row[3] * y + row[4] * z) + phase)
         else:
             wave = np.sin(turn * np.sqrt(x * x + y * y) + phase)
-    return min(max(0.5 + sharpness * wave, 0.0), 1.0)
+    return float(min(max(0.5 + sharpness * wave, 0.0), 1.0))
 
 
 @compiled

@@ -84,7 +84,8 @@ def panorama_colour(image: Float32, x: float, y: float, z: float, output: Float3
     """Write the colour seen along a direction of the object frame (any length): output (3,)."""
     height, width = image.shape[0], image.shape[1]
     if height == 1 and width == 1:
-        output[:] = image[0, 0]
+        for channel in range(3):
+            output[channel] = image[0, 0, channel]
         return
     column = (np.arctan2(y, x) / (2 * np.pi) + 1.0) * width
     row = (0.5 - np.arctan2(z, np.sqrt(x * x + y * y)) / np.pi) * height - 0.5

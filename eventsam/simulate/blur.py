@@ -39,4 +39,5 @@ def blurred_mask(mask: NDArray[np.uint8], first: int, last: int) -> NDArray[np.u
     """
     covered = mask[first:last].sum(axis=0, dtype=np.int64)
     needed = min(-(-(last - first) // 2), int(covered.max()))
-    return ((covered >= needed) & (covered > 0)).astype(np.uint8)
+    outlined: NDArray[np.uint8] = ((covered >= needed) & (covered > 0)).astype(np.uint8)
+    return outlined

@@ -39,7 +39,7 @@ def _corner_colours(mesh: trimesh.Trimesh) -> NDArray[np.float32]:
         colours = np.asarray(mesh.visual.vertex_colors)[np.asarray(mesh.faces), :3]
     else:
         colours = np.repeat(np.asarray(mesh.visual.face_colors)[:, None, :3], 3, axis=1)
-    return colours.astype(np.float32) / 255
+    return np.asarray(colours / 255, dtype=np.float32)
 
 
 def _picture(material: Any, path: Path) -> NDArray[np.uint8] | None:
@@ -71,4 +71,4 @@ def _material_colour(material: Any) -> NDArray[np.float32] | None:
     colour = getattr(material, "main_color", None)
     if colour is None or len(set(np.asarray(colour)[:3].tolist())) == 1:
         return None
-    return np.asarray(colour[:3], np.float32) / 255
+    return np.asarray(np.asarray(colour)[:3] / 255, dtype=np.float32)

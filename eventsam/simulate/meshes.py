@@ -33,11 +33,14 @@ class TexturedMesh:
 
     def corner_normals(self) -> NDArray[np.float32]:
         """Unit normals (F, 3, 3) at the corners of each face, smoothed over edges below 40 degrees."""
-        normals = np.empty((len(self.faces), 3, 3), np.float32)
-        order = np.argsort(self.faces.ravel(), kind="stable")
-        starts = np.searchsorted(self.faces.ravel()[order], np.arange(len(self.vertices) + 1))
+        a, b, c = (self.vertices[self.faces[:, corner]].astype(np.float64) for corner in range(3))
+        weighted = np.cross(b - a, c - a)
+        corners = self.faces.ravel()
+        order = np.argsort(corners, kind="stable")
+        starts = np.searchsorted(corners[order], np.arange(len(self.vertices) + 1))
         limit = float(np.cos(np.deg2rad(SMOOTHING_ANGLE_DEG)))
-        _corner_normals(self.vertices, self.faces, order // 3, starts, limit, normals)
+        normals = np.empty((len(self.faces), 3, 3), np.float32)
+        _corner_normals(self.faces, weighted, order // 3, starts, limit, normals)
         return normals
 
 
@@ -56,7 +59,8 @@ def normalise(vertices: NDArray[Any], up: Up = "z") -> NDArray[np.float32]:
     extent = max(2 * float(np.hypot(points[:, 0], points[:, 1]).max()), float(high[2] - low[2]))
     if not np.isfinite(extent) or extent <= 0:
         raise ValueError(f"a mesh needs a positive extent, got {extent}")
-    return (points * (CUBE_SIDE / extent)).astype(np.float32)
+    normalised: NDArray[np.float32] = (points * (CUBE_SIDE / extent)).astype(np.float32)
+    return normalised
 
 
 def load_mesh(path: Path | str, up: Up = "y", *, seed: int = 0, allow_open: bool = False) -> TexturedMesh:
@@ -102,32 +106,29 @@ def _read_geometry(path: Path) -> trimesh.Trimesh:
 
 @compiled
 def _corner_normals(
-    vertices: NDArray[np.float32],
     faces: NDArray[np.int32],
+    weighted: NDArray[np.float64],
     neighbours: NDArray[np.int64],
     starts: NDArray[np.int64],
     limit: float,
     output: NDArray[np.float32],
 ) -> None:
     """Sum the area-weighted normals of the faces around each corner whose angle to its own face is small."""
-    num_faces = len(faces)
-    weighted = np.empty((num_faces, 3), np.float64)
-    unit = np.empty((num_faces, 3), np.float64)
-    for face in range(num_faces):
-        a, b, c = vertices[faces[face, 0]], vertices[faces[face, 1]], vertices[faces[face, 2]]
-        weighted[face, 0] = (b[1] - a[1]) * (c[2] - a[2]) - (b[2] - a[2]) * (c[1] - a[1])
-        weighted[face, 1] = (b[2] - a[2]) * (c[0] - a[0]) - (b[0] - a[0]) * (c[2] - a[2])
-        weighted[face, 2] = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-        length = max(np.sqrt((weighted[face] ** 2).sum()), 1e-30)
-        unit[face] = weighted[face] / length
-    for face in range(num_faces):
+    for face in range(len(faces)):
+        own_x, own_y, own_z = weighted[face, 0], weighted[face, 1], weighted[face, 2]
+        own = max(np.sqrt(own_x * own_x + own_y * own_y + own_z * own_z), 1e-30)
         for corner in range(3):
             vertex = faces[face, corner]
-            total = np.zeros(3)
+            x, y, z = own_x * 1e-9, own_y * 1e-9, own_z * 1e-9
             for place in range(starts[vertex], starts[vertex + 1]):
                 other = neighbours[place]
-                if (unit[other] * unit[face]).sum() >= limit:
-                    total += weighted[other]
-            length = np.sqrt((total**2).sum())
-            for axis in range(3):
-                output[face, corner, axis] = total[axis] / length if length > 1e-30 else unit[face, axis]
+                other_x, other_y, other_z = weighted[other, 0], weighted[other, 1], weighted[other, 2]
+                length = np.sqrt(other_x * other_x + other_y * other_y + other_z * other_z)
+                if other_x * own_x + other_y * own_y + other_z * own_z >= limit * length * own:
+                    x, y, z = x + other_x, y + other_y, z + other_z
+            length = max(np.sqrt(x * x + y * y + z * z), 1e-30)
+            output[face, corner, 0], output[face, corner, 1], output[face, corner, 2] = (
+                x / length,
+                y / length,
+                z / length,
+            )

@@ -18,8 +18,10 @@ def occupancy_of(mesh: TexturedMesh, resolution: int = 64) -> Grid:
     is not closed is voxelised on its surface and filled from outside instead. Raises ValueError for an empty result.
     """
     if mesh.closed:
-        grid = np.zeros((resolution, resolution, resolution), dtype=np.bool_)
-        _fill_columns(mesh.vertices.astype(np.float64), mesh.faces, grid)
+        # Crossings are counted at the first voxel centre above them; a running sum along z gives the winding number.
+        crossings = np.zeros((resolution, resolution, resolution + 1), np.int16)
+        _count_crossings(mesh.vertices.astype(np.float64), mesh.faces, crossings)
+        grid: Grid = np.cumsum(crossings[:, :, :-1], axis=2, dtype=np.int16) != 0
     else:
         grid = _flooded(mesh, resolution)
     if not grid.any():
@@ -54,7 +56,8 @@ def rotate_about_z(occupancy: Grid, yaw: float, resolution: int | None = None) -
     output = np.zeros((target, target, target), dtype=np.bool_)
     averaged = _average_z(occupancy, target)
     num_lookups = max(2, -(-source // target))
-    _turn(averaged, float(np.cos(yaw)), float(np.sin(yaw)), num_lookups, output)
+    total = np.empty(target, np.float32)
+    _turn(averaged, float(np.cos(yaw)), float(np.sin(yaw)), num_lookups, total, output)
     return output
 
 
@@ -62,11 +65,14 @@ def _average_z(occupancy: Grid, target: int) -> NDArray[np.float32]:
     """Resample the last axis to `target` cells by exact overlap: (S, S, R) float32."""
     source = occupancy.shape[2]
     if source % target == 0:
-        blocks = occupancy.reshape(*occupancy.shape[:2], target, source // target)
-        return np.asarray(blocks.mean(axis=3, dtype=np.float32))
+        factor = source // target
+        cells = occupancy.view(np.uint8)
+        # Summing planes is ten times faster here than a mean over a last axis of two.
+        total = sum((cells[:, :, offset::factor] for offset in range(factor)), np.zeros((), np.uint8))
+        return np.asarray(total, dtype=np.float32) / np.float32(factor)
     edges = np.linspace(0, source, target + 1)
-    cells = np.arange(source)
-    overlap = np.minimum(edges[1:, None], cells + 1) - np.maximum(edges[:-1, None], cells)
+    starts = np.arange(source)
+    overlap = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
     weights = np.clip(overlap, 0, None).astype(np.float32) * (target / source)
     return np.ascontiguousarray(occupancy.astype(np.float32) @ weights.T)
 
@@ -96,10 +102,9 @@ def _side(ax: float, ay: float, bx: float, by: float, x: float, y: float) -> flo
 
 
 @compiled
-def _fill_columns(vertices: NDArray[np.float64], faces: NDArray[np.int32], grid: Grid) -> None:
-    resolution = grid.shape[0]
-    # Crossings are counted at the first voxel centre above them; a running sum along z then gives the winding number.
-    crossings = np.zeros((resolution, resolution, resolution + 1), np.int16)
+def _count_crossings(vertices: NDArray[np.float64], faces: NDArray[np.int32], crossings: NDArray[np.int16]) -> None:
+    """Add the signed crossings of the columns through voxel centres to (R, R, R + 1), at the centre above each."""
+    resolution = crossings.shape[0]
     # Columns are moved by a hair so that none passes through an edge of a mesh with round coordinates.
     shift_x, shift_y, shift_z = 1.237e-7, 2.719e-7, 0.713e-7
     for face in range(len(faces)):
@@ -127,22 +132,19 @@ def _fill_columns(vertices: NDArray[np.float64], faces: NDArray[np.int32], grid:
                 level = min(max(level, 0), resolution)
                 # Faces that look down are entered from below.
                 crossings[ix, iy, level] += -1 if upward else 1
-    for ix in range(resolution):
-        for iy in range(resolution):
-            winding = 0
-            for iz in range(resolution):
-                winding += crossings[ix, iy, iz]
-                grid[ix, iy, iz] = winding != 0
 
 
 @compiled
-def _turn(source: NDArray[np.float32], cosine: float, sine: float, num_lookups: int, output: Grid) -> None:
+def _turn(
+    source: NDArray[np.float32], cosine: float, sine: float, num_lookups: int, total: NDArray[np.float32], output: Grid
+) -> None:
+    """Average bilinear lookups of turned columns; `total` is room for one column."""
     size, target = source.shape[0], output.shape[0]
-    total = np.empty(target, np.float32)
     threshold = np.float32(0.5 * num_lookups * num_lookups)
     for ix in range(target):
         for iy in range(target):
-            total[:] = 0
+            for iz in range(target):
+                total[iz] = 0
             for lookup in range(num_lookups * num_lookups):
                 x = (ix + (lookup // num_lookups + 0.5) / num_lookups) / target - 0.5
                 y = (iy + (lookup % num_lookups + 0.5) / num_lookups) / target - 0.5
@@ -158,8 +160,7 @@ def _turn(source: NDArray[np.float32], cosine: float, sine: float, num_lookups: 
                     weight_y = row - low if corner & 1 else 1 - (row - low)
                     weight = np.float32(weight_x * weight_y)
                     if weight > 0:
-                        cells = source[jx, jy]
                         for iz in range(target):
-                            total[iz] += weight * cells[iz]
+                            total[iz] += weight * source[jx, jy, iz]
             for iz in range(target):
                 output[ix, iy, iz] = total[iz] > threshold

@@ -100,12 +100,14 @@ def emit_events(
 
 
 @compiled
-def time_order(offset: NDArray[np.int64], step: int, order: NDArray[np.int64]) -> None:
-    """Write the stable order of events by their offset 1..step: a counting sort keeps raster order inside a us."""
-    starts = np.zeros(step + 2, np.int64)
+def time_order(offset: NDArray[np.int64], starts: NDArray[np.int64], order: NDArray[np.int64]) -> None:
+    """Write the stable order of events by their offset 1..step: a counting sort keeps raster order inside a us.
+
+    `starts` is zeroed room for step + 2 counts.
+    """
     for n in range(len(offset)):
         starts[offset[n] + 1] += 1
-    for value in range(1, step + 2):
+    for value in range(1, len(starts)):
         starts[value] += starts[value - 1]
     for n in range(len(offset)):
         order[starts[offset[n]]] = n

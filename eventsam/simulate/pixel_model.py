@@ -92,7 +92,7 @@ class PixelModel:
         # Without a low-pass the reference works in single precision, with one in double: event counts depend on it.
         precision = np.float64 if self.cutoff_hz > 0 else np.float32
         low_passed = lin_log(frames[0]).astype(precision)
-        base = low_passed.copy()
+        base: NDArray[Any] = low_passed.copy()
         last_event = np.full((height, width), -1e18)
         pieces: list[Columns] = []
         for index in range(1, len(frames)):
@@ -153,7 +153,7 @@ class PixelModel:
             p,
         )
         order = np.empty(number, np.int64)
-        time_order(offset[:number], step, order)
+        time_order(offset[:number], np.zeros(step + 2, np.int64), order)
         return x[order], y[order], start + offset[order], p[order]
 
 

@@ -1,6 +1,6 @@
 """Seeded textured objects without any file: single solids and compositions with telling silhouettes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -91,7 +91,8 @@ def _chair(generator: np.random.Generator) -> Parts:
 def _mug(generator: np.random.Generator) -> Parts:
     radius, height = generator.uniform(0.28, 0.4), generator.uniform(0.55, 0.85)
     wall = generator.uniform(0.05, 0.09)
-    profile = [[0, 0], [radius, 0], [radius, height], [radius - wall, height], [radius - wall, wall], [0, wall]]
+    inner = radius - wall
+    profile = np.array([[0, 0], [radius, 0], [radius, height], [inner, height], [inner, wall], [0, wall]])
     bow, tube = height * generator.uniform(0.25, 0.36), generator.uniform(0.045, 0.07)
     # The half ring stands upright; it starts inside the wall so that cup and handle are one body.
     handle = arc_tube(bow, tube, 180.0).rotated(2, -90.0).rotated(0, 90.0)
@@ -134,14 +135,14 @@ def _stack(generator: np.random.Generator) -> Parts:
     level = 0.0
     for _ in range(int(generator.integers(2, 5))):
         radius, height = generator.uniform(0.15, 0.45), generator.uniform(0.18, 0.42)
-        makers: Sequence[Callable[[], Solid]] = (
-            lambda r=radius, h=height: box([1.6 * r, 1.6 * r, h]),
-            lambda r=radius, h=height: cylinder(r, h),
-            lambda r=radius, h=height: ellipsoid([r, r, h / 2]),
-            lambda r=radius, h=height: cone(r, h),
-            lambda r=radius, h=height: regular_prism(5, r, h),
+        solids = (
+            box([1.6 * radius, 1.6 * radius, height]),
+            cylinder(radius, height),
+            ellipsoid([radius, radius, height / 2]),
+            cone(radius, height),
+            regular_prism(5, radius, height),
         )
-        solid = makers[int(generator.integers(len(makers)))]()
+        solid = solids[int(generator.integers(len(solids)))]
         offset = generator.uniform(-0.08, 0.08, 2)
         parts.append(solid.moved([offset[0], offset[1], level + height / 2]))
         level += height - 0.02

@@ -102,10 +102,12 @@ def add_subsample(total: Float32, behind: Float32, pixels: Int32, rays: NDArray[
     place = 0
     for n in range(len(pixels)):
         if place < len(rays) and rays[place] == n:
-            total[n] += colours[place]
+            for channel in range(3):
+                total[n, channel] += colours[place, channel]
             place += 1
         else:
-            total[n] += behind[pixels[n, 0], pixels[n, 1], pixels[n, 2]]
+            for channel in range(3):
+                total[n, channel] += behind[pixels[n, 0], pixels[n, 1], pixels[n, 2], channel]
 
 
 @compiled

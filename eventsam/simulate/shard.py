@@ -167,11 +167,13 @@ class Shard:
 
     def pointmap(self, place: int) -> NDArray[np.float32]:
         """Camera-frame points, NaN outside the object: (3, H, W)."""
-        return np.asarray(self._read("pointmap", (place,))).astype(np.float32)
+        points: NDArray[np.float32] = self._read("pointmap", (place,)).astype(np.float32)
+        return points
 
     def pose(self, place: int) -> NDArray[np.float32]:
         """Object frame to camera frame: (4, 4)."""
-        return self._poses[place].copy()
+        pose: NDArray[np.float32] = self._poses[place]
+        return pose.copy()
 
     def occupancy(self) -> Grid:
         """The object's grid: (R, R, R) bool."""

@@ -1,11 +1,12 @@
 """Watertight building blocks: solids of revolution, extruded polygons and bent tubes as triangle lists."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int32]
 
 
@@ -138,7 +139,7 @@ def torus(radius: float, tube_radius: float, num_sections: int = 32, num_ring: i
 
 def arc_tube(radius: float, tube_radius: float, angle_deg: float, num_sections: int = 16, num_ring: int = 12) -> Solid:
     """Part of a ring in the x-y plane, from angle 0 to `angle_deg` (below 360), closed by flat ends."""
-    rings = _tube_rings(radius, tube_radius, np.linspace(0, np.deg2rad(angle_deg), num_sections), num_ring)
+    rings = _tube_rings(radius, tube_radius, np.deg2rad(np.linspace(0.0, angle_deg, num_sections)), num_ring)
     start, stop = rings[:num_ring].mean(axis=0), rings[-num_ring:].mean(axis=0)
     first = np.arange(num_ring)
     following = (first + 1) % num_ring
