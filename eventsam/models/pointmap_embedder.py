@@ -37,8 +37,7 @@ class PointmapEmbedder(Freezable):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, point_width))
         self.pos_embed_window = nn.Parameter(torch.empty(1, 1 + window**2, point_width))
         self.pos_embed = nn.Parameter(torch.empty(1, point_width, grid, grid))
-        norm = lambda size: nn.LayerNorm(size, eps=1e-6)  # noqa: E731
-        self.blocks = nn.Sequential(Block(point_width, num_heads, mlp_ratio=2.0, qkv_bias=True, norm_layer=norm))
+        self.blocks = nn.Sequential(Block(point_width, num_heads, mlp_ratio=2.0, qkv_bias=True))
         self.projection = Projection(point_width, width, hidden_multiple)
         nn.init.xavier_uniform_(self.point_proj.weight)
         nn.init.zeros_(self.point_proj.bias)

@@ -18,7 +18,7 @@ class Projection(Freezable):
     def __init__(self, in_width: int, width: int, hidden_multiple: int = 256) -> None:
         super().__init__()
         hidden = math.ceil(8 * width / 3 / hidden_multiple) * hidden_multiple
-        self.in_width, self.width = in_width, width
+        self.in_width, self.width, self.hidden_multiple = in_width, width, hidden_multiple
         self.norm = nn.LayerNorm(in_width)
         self.w1 = nn.Linear(in_width, hidden, bias=False)
         self.w2 = nn.Linear(hidden, width, bias=False)
