@@ -78,9 +78,9 @@ class ReportData:
     """Everything a report shows; whatever is empty is left out of it.
 
     `gap_closed` maps input to blur to share, for the inputs between the two bounds. `losses` maps a stage's name to its
-    records in step order. `seconds` are wall clock per stage, without a total. `commands` are shown word for word; `hashes` name code,
-    recipe and catalog; `facts` are short lines on what was run (object counts, presets); `notes` are sentences, the
-    verdict first.
+    records in step order. `seconds` are wall clock per stage, without a total. `commands` are shown word for word;
+    `hashes` name code, recipe and catalog; `facts` are short lines on what was run (object counts, presets); `notes`
+    are sentences, the verdict first.
     """
 
     title: str

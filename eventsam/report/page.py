@@ -70,7 +70,10 @@ td code { white-space: normal; }
 details summary { cursor: pointer; color: var(--muted); }
 details[open] summary { margin-bottom: 14px; }
 @media (max-width: 700px) {
-  .frames, .shapes { grid-template-columns: repeat(3, 1fr); }
+  body { padding: 28px 14px 40px; }
+  .frames { grid-template-columns: repeat(2, 1fr); }
+  .shapes { grid-template-columns: repeat(3, 1fr); }
+  .notes, .notes details div { grid-template-columns: 1fr; gap: 8px; }
   .columns { grid-template-columns: 1fr; }
 }
 @media print { html, body { background: #fff; } .card, .tile { break-inside: avoid; } }

@@ -81,8 +81,8 @@ def _gain(level: _Level) -> str:
     numbers = f"{direction.label} {_numbers(level, OURS, 'blurry_rgb')}"
     side, other = ("above", "below") if direction.higher_is_better else ("below", "above")
     return {
-        "better": f"Events help: {numbers} against blurry RGB alone, the whole 95 % interval {side} zero.",
-        "worse": f"Events + blurry RGB is worse than blurry RGB alone: {numbers}, the whole interval {other} zero.",
+        "better": f"Events + blurry RGB beats blurry RGB alone: {numbers}, the whole 95 % interval {side} zero.",
+        "worse": f"Worse than blurry RGB alone: {numbers}, the whole 95 % interval {other} zero.",
         "unclear": f"No gain over blurry RGB alone is shown: {numbers}, with the 95 % interval not wholly {side} zero.",
         "missing": "Events + blurry RGB was not compared with blurry RGB alone.",
     }[level.judge(OURS, "blurry_rgb")]
@@ -93,13 +93,16 @@ def _gap(level: _Level) -> str:
     sharp, blurry = (
         number(mean_over_seeds(level.rows, name, level.blur, level.metric)) for name in ("sharp_rgb", "blurry_rgb")
     )
+    gap = level.judge("sharp_rgb", "blurry_rgb")
+    if share.share is None and gap == "better":
+        return f"What share of the gap is closed was not computed: sharp RGB {sharp}, blurry RGB {blurry}."
     if share.share is None:
         return f"No share of the gap is stated: sharp RGB ({sharp}) is not clearly ahead of blurry RGB ({blurry})."
     bounds = f" [{percent(share.low)}, {percent(share.high)}]" if share.low is not None else ""
     if share.share < 0:
         return f"The gap to sharp RGB is widened by {percent(-share.share)}{bounds}, not closed."
-    weak = level.judge("sharp_rgb", "blurry_rgb") in ("unclear", "worse")
-    caveat = " Sharp RGB itself is not shown to beat blurry RGB here, so that share means little." if weak else ""
+    caveat = " Sharp RGB itself is not shown to beat blurry RGB here, so that share means little."
+    caveat = caveat if gap in ("unclear", "worse") else ""
     return f"{percent(share.share)}{bounds} of the gap between blurry and sharp RGB is closed.{caveat}"
 
 
@@ -113,7 +116,7 @@ def _control(level: _Level) -> str:
     if beyond == "better":
         if gain != "better":
             return f"Ahead of the control, which sees no events{reached}: {numbers}."
-        return f"The control{reached} does not explain the gain: events add {numbers}." + _parts(level)
+        return f"The control{reached} {_explained(level)}: events add {numbers}."
     apart = f"ours minus control {numbers}, not clear of zero"
     if gain != "better":
         return f"Not told apart from the control, which sees no events{reached}: {apart}."
@@ -129,12 +132,13 @@ def _control_gains(level: _Level) -> bool:
     return judged == "better" if judged != "missing" else low is not None and low > 0
 
 
-def _parts(level: _Level) -> str:
-    """Return how much of the closed gap the control closes on its own, where that is a part of it."""
+def _explained(level: _Level) -> str:
+    """Return how much of the gain a control explains that is itself left behind."""
     ours, control = level.share(OURS).share, level.share("control").share
     if ours is None or control is None or not 0 < control < ours:
-        return ""
-    return f" Of what is closed, {percent(control / ours)} comes from adapting to blur alone."
+        return "does not explain the gain"
+    part = "most" if control >= ours / 2 else "a part"
+    return f"explains {part} of the gain, {percent(control / ours)} of what is closed, but not all"
 
 
 def _edi(level: _Level) -> str:

@@ -50,7 +50,7 @@ def test_a_gain_needs_the_whole_interval_for_every_seed(intervals, metric: str, 
 
 def test_gain_and_gap(rows) -> None:
     text = hard(rows, GAIN, shares(Share(0.42, 0.31, 0.55)))
-    assert "Events help: vIoU +0.080 [+0.050, +0.110] and +0.055 [+0.020, +0.090] (seeds 0, 1)" in text
+    assert "beats blurry RGB alone: vIoU +0.080 [+0.050, +0.110] and +0.055 [+0.020, +0.090] (seeds 0, 1)" in text
     assert "the whole 95 % interval above zero" in text
     assert "42 % [31 %, 55 %] of the gap between blurry and sharp RGB is closed." in text
 
@@ -62,13 +62,13 @@ def test_no_gain_is_said(rows) -> None:
 
 def test_being_worse_is_said(rows) -> None:
     text = hard(rows, [difference(-0.09, -0.02)], shares(Share(-0.3, -0.5, -0.1)))
-    assert "is worse than blurry RGB alone" in text and "the whole interval below zero" in text
+    assert "Worse than blurry RGB alone" in text and "the whole 95 % interval below zero" in text
     assert "gap to sharp RGB is widened by 30 %" in text
 
 
 def test_lower_is_better_metrics_turn_the_side(rows) -> None:
     text = hard(rows, [difference(-0.02, -0.01, metric="chamfer")], metric="chamfer")
-    assert "Events help: Chamfer distance −0.015" in text and "interval below zero" in text
+    assert "beats blurry RGB alone: Chamfer distance −0.015" in text and "interval below zero" in text
 
 
 def test_no_gap_states_no_share(rows) -> None:
@@ -76,6 +76,11 @@ def test_no_gap_states_no_share(rows) -> None:
     assert (
         "No share of the gap is stated: sharp RGB (0.7" in text and "%" not in text.split("No share")[1].split(".")[0]
     )
+
+
+def test_a_gap_without_a_share_is_not_called_missing(rows) -> None:
+    clear = difference(0.1, 0.2, "sharp_rgb", "blurry_rgb")
+    assert "What share of the gap is closed was not computed" in hard(rows, [*GAIN, clear])
 
 
 def test_a_share_of_an_unclear_gap_is_qualified(rows) -> None:
@@ -99,10 +104,12 @@ def test_control_that_is_not_told_apart_but_gains_nothing_itself(rows) -> None:
 
 
 def test_control_that_is_left_behind(rows) -> None:
-    ahead = difference(0.03, 0.06, second="control")
-    text = hard(rows, [*GAIN, ahead], shares(Share(0.4, 0.3, 0.5), Share(0.1, 0.0, 0.2)))
-    assert "does not explain the gain: events add +0.045" in text
-    assert "25 % comes from adapting to blur alone" in text
+    both, ours = [*GAIN, difference(0.03, 0.06, second="control")], Share(0.4, 0.3, 0.5)
+    text = hard(rows, both, shares(ours, Share(-0.1, -0.2, 0.0)))
+    assert "The control (widens the gap by 10 %) does not explain the gain: events add +0.045" in text
+    text = hard(rows, both, shares(ours, Share(0.1, 0.0, 0.2)))
+    assert "explains a part of the gain, 25 % of what is closed, but not all: events add +0.045" in text
+    assert "explains most of the gain, 75 % of" in hard(rows, both, shares(ours, Share(0.3, 0.2, 0.4)))
 
 
 def test_control_that_is_better(rows) -> None:
