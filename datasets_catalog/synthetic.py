@@ -1,6 +1,7 @@
 """Rendered objects with known geometry: sharp and blurry frames, events, masks, points, pose and occupancy."""
 
 import os
+import resource
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from eventsam.simulate.objects import SHARD_FOLDER
 from eventsam.simulate.settings import RenderSettings
 from eventsam.simulate.shard import Shard
 
-MAX_OPEN_SHARDS = 128
+MAX_OPEN_SHARDS = max(16, min(768, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2))
+"""Shards kept open per process, about 1 MiB each; never more than half of the files that a process may open."""
 EXTRA_COLUMNS: Mapping[str, pa.DataType] = {"blur": pa.string(), "trajectory": pa.int64(), "frame": pa.int64()}
 _open_shards: OrderedDict[tuple[int, str], tuple[tuple[int, int, int], Shard]] = OrderedDict()
 

@@ -1,6 +1,6 @@
 """Read, augment and represent: one index row to one sample, and positions to a batch of arrays."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from eventsam.dataset import Dataset
 from eventsam.events import Events
 from eventsam.order import Order, sample_generator
 from eventsam.sample import Sample, check_key, check_sample
+from eventsam.transforms.transform import Transform
 from eventsam.windows import Window
 
 
@@ -25,8 +26,6 @@ class Representation(Protocol):
     def __call__(self, events: Events, t0: int, t1: int) -> NDArray[Any]:
         """Return the (C, H, W) image of the events in [t0, t1) us."""
 
-
-Transform = Callable[[Sample, np.random.Generator], Sample]
 
 MADE_HERE = ("sample_index", "position", "event_image")
 """Keys that no dataset reads: the loader makes them."""
@@ -113,7 +112,7 @@ class Loader:
     def _keys_on_disk(self) -> Collection[str]:
         """The keys asked for and those that the transforms look at."""
         transforms = (*self.data.augment, *self.data.prepare)
-        looked_at = {key for transform in transforms for key in getattr(transform, "reads", ())}
+        looked_at = {key for transform in transforms for key in transform.needs}
         wanted = {*self.keys, *(looked_at & set(self.dataset.provides))}
         return tuple(sorted(wanted - set(MADE_HERE)))
 

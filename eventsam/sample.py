@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 Sample = dict[str, NDArray[Any]]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -37,6 +38,17 @@ class MetricsLog:
         for record in _records(self.path, 0):
             merged.setdefault(int(record[1]["step"]), {}).update(record[1])
         return [merged[step] for step in sorted(merged)]
+
+    def newest(self) -> dict[str, float] | None:
+        """Return the last whole record, or None; looks at the end of the file alone."""
+        if not self.path.exists():
+            return None
+        with self.path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 16384))
+            lines = file.read().split(b"\n")[:-1]
+        record: dict[str, float] | None = json.loads(lines[-1]) if lines else None
+        return record
 
 
 def _records(path: Path, offset: int) -> Iterator[tuple[int, dict[str, float]]]:
@@ -97,7 +109,11 @@ class MlflowMirror:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png)
-        self.client.log_artifact(self.run_id, str(path), "figures")
+        self.file(path, "figures")
+
+    def file(self, path: Path, place: str) -> None:
+        """Keep one file under `place` of the run."""
+        self.client.log_artifact(self.run_id, str(path), place)
 
     def artifacts(self, folder: Path, place: str) -> None:
         """Keep a folder's files under `place` of the run."""

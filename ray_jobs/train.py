@@ -29,6 +29,7 @@ from eventsam.order import Layout
 from eventsam.recipe import Recipe, recipe_hash
 from eventsam.spec import Spec, build, differences, from_json, replace, to_json
 from eventsam.tasks.task import Batch, Task
+from eventsam.tasks.trained import resolve
 from eventsam.tracking import MetricsLog
 from ray_jobs import pipeline
 from ray_jobs.cluster import Resources, check_resources
@@ -88,13 +89,15 @@ class RayRun:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a launch ended: `status` is "finished" or "interrupted"; `best` names the best checkpoint's folder."""
+    """How a launch ended: `status` is "finished" or "interrupted"; `best` is the best checkpoint, else the last one."""
 
     status: str
     folder: Path
     step: int
     metrics: Mapping[str, float]
     checkpoint: Path
+    best: Path
+    catalog_hash: str
 
 
 def prepare(recipe: Spec) -> tuple[Spec, Recipe, Loader, Loader]:
@@ -152,7 +155,15 @@ def launch(recipe: Spec, folder: Path, resources: Resources, *, max_failures: in
     if "error" in returned:
         raise NonFiniteLossError(returned["error"])
     last = folder / "checkpoints" / returned["checkpoint"]
-    return Outcome(returned["status"], folder, returned["step"], returned["metrics"], last)
+    return Outcome(
+        returned["status"],
+        folder,
+        returned["step"],
+        returned["metrics"],
+        last,
+        resolve(folder),
+        training.catalog.hash,
+    )
 
 
 def launch_evaluation(

@@ -28,14 +28,24 @@ def shard_path(root: Path, object_id: str) -> Path:
     return root / SHARD_FOLDER / f"{object_id}.h5"
 
 
-def is_complete(path: Path, settings: RenderSettings) -> bool:
-    """Whether a shard is there, whole and rendered with these settings (so that it need not be rendered again)."""
+def is_complete(
+    path: Path, settings: RenderSettings, object_id: str | None = None, source: ObjectSource | None = None
+) -> bool:
+    """Whether a shard is there, whole and rendered with these settings, so that it need not be rendered again.
+
+    Where given, the object's id and source must be those of the shard too: a mesh file that changed is another source.
+    """
+    expected = {"settings_hash": settings.content_hash}
+    if object_id is not None:
+        expected["object_id"] = object_id
+    if source is not None:
+        expected["source"] = json.dumps(source.to_json(), sort_keys=True)
     try:
         shard = Shard(path)
     except ValueError:
         return False
     try:
-        return shard.attribute("settings_hash") == settings.content_hash
+        return all(shard.attribute(name) == value for name, value in expected.items())
     finally:
         shard.close()
 
@@ -66,7 +76,7 @@ def render_object(
             raise ValueError(f"object {object_id}, trajectory {number}, {error}") from error
     attributes = {
         "object_id": object_id,
-        "split": settings.split_of(source.index),
+        "split": source.split or settings.split_of(source.index),
         "settings": json.dumps(settings.to_json(), sort_keys=True),
         "settings_hash": settings.content_hash,
         "source": json.dumps(source.to_json(), sort_keys=True),
@@ -95,7 +105,7 @@ def _generator(settings: RenderSettings, object_id: str, stream: int) -> np.rand
     return np.random.default_rng([settings.seed, name, stream])
 
 
-def _background(settings: RenderSettings, generator: np.random.Generator) -> tuple[Panorama, str]:
+def _background(settings: RenderSettings, generator: np.random.Generator) -> tuple[Panorama, dict[str, str]]:
     """Draw a background and say which."""
     kind: str = settings.background
     if kind == "mixed":
@@ -103,8 +113,9 @@ def _background(settings: RenderSettings, generator: np.random.Generator) -> tup
     if settings.background_folder is not None:
         pictures = list_pictures(Path(settings.background_folder))
         chosen = pictures[int(generator.integers(len(pictures)))]
-        return photo_panorama(chosen, generator), chosen.name
-    return (flat_panorama(generator) if kind == "colour" else noise_panorama(generator)), kind
+        digest = hashlib.sha256(chosen.read_bytes()).hexdigest()
+        return photo_panorama(chosen, generator), {"kind": kind, "file": chosen.name, "sha256": digest}
+    return (flat_panorama(generator) if kind == "colour" else noise_panorama(generator)), {"kind": kind}
 
 
 def _record(

@@ -16,11 +16,15 @@ MESH_SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb", ".gltf")
 
 
 class ObjectSource(Protocol):
-    """Makes the mesh of one object; `index` is its place in the catalog, which decides its split."""
+    """Makes the mesh of one object; `index` is its place in the catalog, which decides its split if `split` does not."""
 
     @property
     def index(self) -> int:
         """Place in the catalog, from 0."""
+
+    @property
+    def split(self) -> str | None:
+        """The split that the object is put in, or None for the settings' shares."""
 
     def mesh(self, generator: np.random.Generator) -> TexturedMesh:
         """Return the normalised mesh; all randomness comes from the generator."""
@@ -35,6 +39,7 @@ class ProceduralSource:
 
     index: int
     family: str | None = None
+    split: str | None = None
 
     def mesh(self, generator: np.random.Generator) -> TexturedMesh:
         """See `ObjectSource.mesh`."""
@@ -53,6 +58,7 @@ class MeshSource:
     path: Path
     up: Up = "y"
     allow_open: bool = False
+    split: str | None = None
 
     def mesh(self, generator: np.random.Generator) -> TexturedMesh:
         """See `ObjectSource.mesh`."""
@@ -74,11 +80,15 @@ def procedural_sources(num_objects: int) -> dict[str, ObjectSource]:
 
 
 def mesh_sources(
-    folder: Path, up: Up = "y", z_up: Sequence[str] = (), allow_open: bool = False
+    folder: Path,
+    up: Up = "y",
+    z_up: Sequence[str] = (),
+    allow_open: bool = False,
+    split: str | None = None,
 ) -> dict[str, ObjectSource]:
     """Object ids and sources of every mesh file below a folder, by path.
 
-    `z_up` lists patterns of relative paths ("ycb/*") whose meshes have z up, whatever `up` says. Ids are the relative
+    `split` puts them all there. `z_up` lists patterns of relative paths ("ycb/*") whose meshes have z up, whatever `up` says. Ids are the relative
     paths without suffix, joined by "-". Raises ValueError for a folder without meshes or two files with one id.
     """
     files = (
@@ -93,5 +103,5 @@ def mesh_sources(
         if name in sources:
             raise ValueError(f"{path}: its object id {name!r} is taken by another file; rename one of them")
         axis: Up = "z" if any(fnmatch(relative.as_posix(), pattern) for pattern in z_up) else up
-        sources[name] = MeshSource(index, path, axis, allow_open)
+        sources[name] = MeshSource(index, path, axis, allow_open, split)
     return sources

@@ -1,0 +1,42 @@
+"""Stage 1: the RGB embedder of a trained reconstructor teaches an event embedder; any recordings with frames do."""
+
+from eventsam.engine import Budget, Monitor
+from eventsam.loading import Data
+from eventsam.objectives.distillation import FeatureLoss
+from eventsam.optim import AdamW
+from eventsam.recipe import Recipe
+from eventsam.representations.tencode import Tencode
+from eventsam.spec import REQUIRED, spec
+from eventsam.tasks.distill import Distill
+from eventsam.tasks.trained import trained_rgb_embedder
+from eventsam.transforms.flip import HorizontalFlip
+from eventsam.transforms.resize import Resize
+from eventsam.windows import Window
+
+
+def recipe() -> Recipe:
+    """eventsam train distill --set data.root=CATALOG --set task.teacher.checkpoint=RUN.
+
+    For real recordings: --set data.dataset=davis --set data.root=FOLDER.
+    """
+    return spec(
+        Recipe,
+        task=spec(
+            Distill,
+            teacher=spec(trained_rgb_embedder, checkpoint=REQUIRED),
+            objective=spec(FeatureLoss, normalise="layer"),
+            blocks=(0, 1, 2, 3, 4, 5),
+        ),
+        data=spec(
+            Data,
+            dataset="synthetic",
+            root=REQUIRED,
+            window=spec(Window, length_ms=10.0),
+            representation=spec(Tencode),
+            augment=(spec(HorizontalFlip),),
+            prepare=(spec(Resize, height=64, width=64),),
+        ),
+        optimizer=spec(AdamW, learning_rate=2e-3),
+        budget=spec(Budget, num_samples=10_000),
+        monitor=spec(Monitor, metric="cosine"),
+    )

@@ -1,0 +1,43 @@
+"""Stage 2 on rendered objects: blurry RGB and events to the occupancy that sharp RGB gives; only the fusion trains."""
+
+from eventsam.engine import Budget, Monitor
+from eventsam.loading import Data
+from eventsam.objectives.occupancy import OccupancyLoss
+from eventsam.optim import AdamW
+from eventsam.recipe import Recipe
+from eventsam.representations.tencode import Tencode
+from eventsam.spec import REQUIRED, spec
+from eventsam.tasks.fuse import Fuse
+from eventsam.tasks.trained import trained_event_embedder, trained_reconstructor
+from eventsam.transforms.align import AlignToView
+from eventsam.transforms.flip import HorizontalFlip
+from eventsam.windows import Window
+
+
+def recipe() -> Recipe:
+    """eventsam train fuse --set data.root=CATALOG and the checkpoints of both stages before.
+
+    --set task.reconstructor.checkpoint=RUN --set task.event_embedder.checkpoint=RUN.
+    """
+    return spec(
+        Recipe,
+        task=spec(
+            Fuse,
+            reconstructor=spec(trained_reconstructor, checkpoint=REQUIRED),
+            event_embedder=spec(trained_event_embedder, checkpoint=REQUIRED),
+            objective=spec(OccupancyLoss),
+            injection_blocks=(0, 1, 2, 3, 4, 5),
+        ),
+        data=spec(
+            Data,
+            dataset="synthetic",
+            root=REQUIRED,
+            window=spec(Window, length_ms=10.0),
+            representation=spec(Tencode),
+            augment=(spec(HorizontalFlip),),
+            prepare=(spec(AlignToView, resolution=32),),
+        ),
+        optimizer=spec(AdamW, learning_rate=2e-3),
+        budget=spec(Budget, num_samples=10_000),
+        monitor=spec(Monitor, metric="viou"),
+    )

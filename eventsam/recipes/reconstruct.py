@@ -1,0 +1,35 @@
+"""Stage 0 on rendered objects: sharp RGB and a mask to occupancy; the teacher of the later stages."""
+
+from eventsam.engine import Budget, Monitor
+from eventsam.loading import Data
+from eventsam.models.reconstructor import build_reconstructor
+from eventsam.objectives.occupancy import OccupancyLoss
+from eventsam.optim import AdamW
+from eventsam.recipe import Recipe
+from eventsam.representations.tencode import Tencode
+from eventsam.spec import REQUIRED, spec
+from eventsam.tasks.reconstruct import Reconstruct
+from eventsam.transforms.align import AlignToView
+from eventsam.transforms.flip import HorizontalFlip
+from eventsam.transforms.masks import MaskJitter, RandomMaskSource
+from eventsam.windows import Window
+
+
+def recipe() -> Recipe:
+    """eventsam train reconstruct --set data.root=CATALOG."""
+    return spec(
+        Recipe,
+        task=spec(Reconstruct, model=spec(build_reconstructor), objective=spec(OccupancyLoss)),
+        data=spec(
+            Data,
+            dataset="synthetic",
+            root=REQUIRED,
+            window=spec(Window, length_ms=10.0),
+            representation=spec(Tencode),
+            augment=(spec(HorizontalFlip), spec(RandomMaskSource), spec(MaskJitter)),
+            prepare=(spec(AlignToView, resolution=32),),
+        ),
+        optimizer=spec(AdamW, learning_rate=2e-3),
+        budget=spec(Budget, num_samples=20_000),
+        monitor=spec(Monitor, metric="viou"),
+    )

@@ -1,0 +1,67 @@
+"""Parts of finished runs, for the stages that build on them."""
+
+import json
+from pathlib import Path
+from typing import TypeVar, cast
+
+from torch import nn
+
+from eventsam import checkpoint
+from eventsam.models.embedder import ImageEmbedder
+from eventsam.models.reconstructor import Reconstructor
+from eventsam.spec import Spec, build
+from eventsam.tasks.task import Task
+
+Part = TypeVar("Part", bound=nn.Module)
+
+
+def resolve(path: str | Path) -> Path:
+    """Return the checkpoint folder that a path means: itself, or the best (else newest) one of a run's folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    folder = Path(path)
+    if (folder / "state.json").exists():
+        return folder
+    for root in (folder, folder / "checkpoints"):
+        pointer = root / "best.json"
+        if pointer.exists():
+            return root / str(json.loads(pointer.read_text())["checkpoint"])
+        newest = checkpoint.latest(root)
+        if newest is not None:
+            return newest
+    raise FileNotFoundError(f"no checkpoint at {folder}: neither state.json nor checkpoints/step_* is there")
+
+
+def trained_task(path: str | Path) -> Task:
+    """Rebuild a run's task and load its trained weights."""
+    folder = resolve(path)
+    recipe: Spec = checkpoint.read_state(folder).recipe
+    task: Task = build(recipe.arguments["task"])
+    checkpoint.load_task(folder, task)
+    return task
+
+
+def trained_reconstructor(checkpoint: str | Path) -> Reconstructor:
+    """Return the reconstructor that stage 0 trained."""
+    return _part(checkpoint, "model", Reconstructor)
+
+
+def trained_rgb_embedder(checkpoint: str | Path) -> ImageEmbedder:
+    """Return the RGB embedder inside the reconstructor that stage 0 trained."""
+    model = trained_reconstructor(checkpoint)
+    return ImageEmbedder(model.encoder, model.projection)
+
+
+def trained_event_embedder(checkpoint: str | Path) -> ImageEmbedder:
+    """Return the event embedder that stage 1 distilled."""
+    return _part(checkpoint, "student", ImageEmbedder)
+
+
+def _part(path: str | Path, name: str, kind: type[Part]) -> Part:
+    task = trained_task(path)
+    part = getattr(task, name, None)
+    if not isinstance(part, kind):
+        raise ValueError(f"the run at {path} trained a {type(task).__name__}, which has no {kind.__name__} {name!r}")
+    return cast(Part, part)

@@ -1,0 +1,206 @@
+"""The command line: `eventsam COMMAND`, or `python -m ray_jobs COMMAND` in a submitted Ray job."""
+
+import json
+import logging
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+from eventsam.engine import NonFiniteLossError
+from eventsam.recipe import load_recipe, recipe_names
+from eventsam.spec import Spec, replace
+from ray_jobs import catalog_commands
+
+P = ParamSpec("P")
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    help="Event-camera vision trained, swept and compared on a Ray cluster.\n\n"
+    "Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted (a checkpoint was saved).",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(catalog_commands.app, name="catalog")
+
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write what is printed to this JSON file.")]
+Runs = Annotated[Path, typer.Option(help="Folder that holds the runs and, unless told otherwise, their MLflow store.")]
+TrackingUri = Annotated[
+    str | None, typer.Option(help="MLflow tracking URI; default: a SQLite file in the runs' folder.")
+]
+Workers = Annotated[int, typer.Option(min=1, help="Ray Train workers.")]
+Cpus = Annotated[float, typer.Option(min=0.01, help="Logical CPUs per worker.")]
+Gpus = Annotated[float, typer.Option(min=0.0, help="GPUs per worker.")]
+Threads = Annotated[int, typer.Option(min=0, help="Torch threads per worker; 0 shares this machine's cores.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Change a recipe value, as in task.blocks=5,11.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the catalog, the runs and the report.")] = Path("demo"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The same stages, smaller: three minutes on two cores.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of objects, training and order.")] = 0,
+    meshes: Annotated[Path | None, typer.Option(help="Hold out these meshes instead of procedural objects.")] = None,
+    z_up: Annotated[
+        list[str] | None, typer.Option(help="Pattern of meshes with z up, as in 'ycb/*'; others: y.")
+    ] = None,
+    threads: Threads = 0,
+    tracking_uri: TrackingUri = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Render objects, train Event-SAM3D's three stages and a control, compare five inputs, write a report."""
+    from eventsam.catalog import absolute
+    from eventsam.report.summary import table_text
+    from ray_jobs.cluster import Resources
+    from ray_jobs.demo import FULL, QUICK, Demo, write_results
+    from ray_jobs.supervise import Tracking
+
+    folder = absolute(out)
+    tracking = Tracking(experiment="eventsam-demo", uri=tracking_uri)
+    patterns = tuple(z_up or ())
+    job = Demo(
+        folder, QUICK if quick else FULL, seed, meshes, patterns, Resources(threads_per_worker=threads), tracking
+    )
+    report = job.run(["eventsam", *sys.argv[1:]])
+    html = write_results(folder, report, tracking, json_file)
+    typer.echo(table_text(report))
+    typer.echo(f"report: {html} (open it in a browser)")
+    typer.echo(f"runs:   mlflow ui --backend-store-uri {tracking.uri_in(folder)}")
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help=f"One of: {', '.join(recipe_names())}.")],
+    changes: Set = None,
+    name: Annotated[str | None, typer.Option(help="The run's folder below --runs; default: recipe and time.")] = None,
+    runs: Runs = Path("runs"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of this --name.")] = False,
+    workers: Workers = 1,
+    cpus_per_worker: Cpus = 1.0,
+    gpus_per_worker: Gpus = 0.0,
+    threads: Threads = 0,
+    experiment: Annotated[str, typer.Option(help="MLflow experiment.")] = "eventsam",
+    tracking_uri: TrackingUri = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Train a recipe with Ray Data and Ray Train, tracked by MLflow."""
+    from ray_jobs.cluster import Resources, connected
+    from ray_jobs.supervise import Tracking
+    from ray_jobs.supervise import train as run_training
+
+    spec = changed(load_recipe(recipe), changes)
+    folder = run_folder(runs, name or f"{recipe}-{datetime.now():%Y%m%d-%H%M%S}", resume)
+    resources = Resources(workers, cpus_per_worker, gpus_per_worker, threads)
+    with connected():
+        outcome = run_training(spec, folder, resources, Tracking(experiment, tracking_uri))
+    metrics = {key: round(value, 6) for key, value in outcome.metrics.items()}
+    typer.echo(f"{outcome.status} at step {outcome.step}: {json.dumps(metrics)}")
+    typer.echo(f"best checkpoint: {outcome.best}")
+    write_json(json_file, {"status": outcome.status, "step": outcome.step, "metrics": dict(outcome.metrics),
+                           "checkpoint": str(outcome.checkpoint), "best": str(outcome.best)})  # fmt: skip
+    if outcome.status == "interrupted":
+        typer.echo(
+            f"go on with: eventsam train {recipe} --name {folder.name} --runs {runs} --resume and the same --set"
+        )
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run's folder or one of its checkpoints.")],
+    control: Annotated[
+        Path | None, typer.Option(help="The control's run: compare the five inputs of the demo.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="The split to evaluate.")] = "test",
+    root: Annotated[Path | None, typer.Option(help="Another catalog of the same dataset.")] = None,
+    workers: Workers = 1,
+    cpus_per_worker: Cpus = 1.0,
+    gpus_per_worker: Gpus = 0.0,
+    threads: Threads = 0,
+    json_file: JsonFile = None,
+) -> None:
+    """Evaluate a trained run on held-out samples, with intervals; with --control, climb the blur ladder."""
+    from eventsam.report.summary import result_json, table_text
+    from ray_jobs.cluster import Resources
+    from ray_jobs.evaluate import evaluate_run
+
+    resources = Resources(workers, cpus_per_worker, gpus_per_worker, threads)
+    report = evaluate_run(run, control, split, root, resources)
+    typer.echo(table_text(report))
+    write_json(json_file, result_json(report))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A demo's folder or a run's folder.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write the HTML; default: report.html in the folder.")
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Write the offline HTML report of a finished demo or of one run."""
+    from eventsam.report.html import write_report
+    from eventsam.report.summary import result_json, table_text
+    from ray_jobs.evaluate import report_of
+
+    data = report_of(folder)
+    html = out or folder / "report.html"
+    write_report(html, data)
+    typer.echo(table_text(data))
+    typer.echo(f"report: {html}")
+    write_json(json_file, result_json(data))
+
+
+def changed(recipe: Spec, changes: list[str] | None) -> Spec:
+    """Apply `--set path=value` changes; raise ValueError for one without an equals sign."""
+    for change in changes or []:
+        path, equals, value = change.partition("=")
+        if not equals:
+            raise ValueError(f"--set {change!r} has no value; write --set path=value")
+        recipe = replace(recipe, path, value)
+    return recipe
+
+
+def run_folder(runs: Path, name: str, resume: bool) -> Path:
+    """Return the run's folder; refuse to overwrite a run, or to resume one that is not there."""
+    folder = runs / name
+    exists = (folder / "recipe.json").exists()
+    if exists and not resume:
+        raise ValueError(f"{folder} holds a run already; go on with --resume, or choose another --name")
+    if resume and not exists:
+        raise ValueError(f"--resume: there is no run in {folder}")
+    return folder
+
+
+def write_json(path: Path | None, value: Any) -> None:
+    """Write a JSON file where one was asked for."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value, indent=1))
+
+
+def main() -> None:
+    """Run the command line; errors that a person can mend are one line, not a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    try:
+        app()
+    except NonFiniteLossError as error:
+        typer.echo(f"stopped: {error}", err=True)
+        sys.exit(FAILED)
+    except (ValueError, KeyError, FileNotFoundError) as error:
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        typer.echo(f"error: {message}", err=True)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""The demo: render objects, train the three stages and the control, climb the blur ladder, write the report."""
+
+import dataclasses
+import json
+import logging
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from eventsam.catalog import Catalog
+from eventsam.provenance import code_hash, watched_memory
+from eventsam.recipe import load_recipe, recipe_hash
+from eventsam.report.data import ReportData
+from eventsam.report.figures import all_figures
+from eventsam.report.html import write_report
+from eventsam.report.storage import save
+from eventsam.report.summary import result_json
+from eventsam.report.verdict import verdict
+from eventsam.representations.blank import Blank
+from eventsam.simulate.settings import RenderSettings
+from eventsam.simulate.sources import ObjectSource, mesh_sources, procedural_sources
+from eventsam.spec import Spec, replace, spec
+from eventsam.tracking import MetricsLog
+from ray_jobs import ladder
+from ray_jobs.cluster import Resources, connected
+from ray_jobs.render import render_catalog
+from ray_jobs.supervise import Tracking, train
+from ray_jobs.train import Outcome
+
+log = logging.getLogger(__name__)
+
+STAGES = ("reconstruct", "distill", "fuse", "control")
+
+
+@dataclass(frozen=True)
+class DemoSize:
+    """How much the demo does: objects rendered and samples seen by each stage."""
+
+    num_objects: int
+    num_samples: Mapping[str, int]
+    settings: RenderSettings = field(default_factory=RenderSettings)
+
+
+FULL = DemoSize(640, {"reconstruct": 16_000, "distill": 8_000, "fuse": 8_000, "control": 8_000})
+QUICK = DemoSize(160, {"reconstruct": 3_000, "distill": 1_500, "fuse": 1_500, "control": 1_500})
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One demo in one folder; what is finished there is not done again."""
+
+    folder: Path
+    size: DemoSize
+    seed: int
+    meshes: Path | None
+    z_up: tuple[str, ...]
+    resources: Resources
+    tracking: Tracking
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self, command: list[str]) -> ReportData:
+        """Do everything and return what the report shows."""
+        started = time.perf_counter()
+        with watched_memory() as peak, connected():
+            self.seconds["start Ray"] = time.perf_counter() - started
+            report = self._stages(command)
+        return dataclasses.replace(report, peak_memory_bytes=peak.num_bytes)
+
+    def _stages(self, command: list[str]) -> ReportData:
+        with self._timed("render"):
+            catalog = render_catalog(self.folder / "catalog", self._sources(), self._settings())
+        outcomes: dict[str, Outcome] = {}
+        for stage in STAGES:
+            with self._timed(stage):
+                outcomes[stage] = train(self._recipe(stage), self.folder / stage, self.resources, self.tracking)
+            if outcomes[stage].status != "finished":
+                raise KeyboardInterrupt
+        with self._timed("evaluate"):
+            held_out = ladder.open_ladder(outcomes["fuse"].best, outcomes["control"].best)
+            values = ladder.measure(held_out, self.folder / "evaluate", self.resources)
+        with self._timed("report"):
+            report = self._report(command, catalog, held_out, values)
+        return dataclasses.replace(report, seconds=dict(self.seconds))
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - started
+
+    def _settings(self) -> RenderSettings:
+        settings = dataclasses.replace(self.size.settings, seed=self.seed)
+        if self.meshes is None:
+            return settings
+        return dataclasses.replace(settings, split_fractions=(0.9, 0.1, 0.0))
+
+    def _sources(self) -> dict[str, ObjectSource]:
+        """Procedural objects; given meshes are all held out, so that the result speaks of objects never seen."""
+        sources = procedural_sources(self.size.num_objects)
+        if self.meshes is not None:
+            sources |= mesh_sources(self.meshes, z_up=self.z_up, split="test")
+        return sources
+
+    def _recipe(self, stage: str) -> Spec:
+        recipe = load_recipe("fuse" if stage == "control" else stage)
+        changes = {"data.root": str(self.folder / "catalog"), "budget.num_samples": self.size.num_samples[stage],
+                   "seed": self.seed}  # fmt: skip
+        if stage == "distill":
+            changes["task.teacher.checkpoint"] = str(self.folder / "reconstruct")
+        if stage in ("fuse", "control"):
+            changes["task.reconstructor.checkpoint"] = str(self.folder / "reconstruct")
+            changes["task.event_embedder.checkpoint"] = str(self.folder / "distill")
+        if stage == "control":
+            changes["data.representation"] = spec(Blank)
+        for path, value in changes.items():
+            recipe = replace(recipe, path, value)
+        return recipe
+
+    def _report(
+        self, command: list[str], catalog: Catalog, held_out: ladder.Ladder, values: ladder.Values
+    ) -> ReportData:
+        rows, differences = ladder.rows_of(held_out, values), ladder.differences_of(held_out, values)
+        shares = ladder.shares_of(held_out, values)
+        recipes = {stage: self._recipe(stage) for stage in STAGES}
+        return ReportData(
+            title="Event-SAM3D demo",
+            subtitle=f"3-D reconstruction from blurry frames and events, seed {self.seed}",
+            rows=rows,
+            differences=differences,
+            gap_closed=shares,
+            losses={stage: MetricsLog(self.folder / stage / "metrics.jsonl").read() for stage in STAGES},
+            samples=ladder.sample_rows(held_out, values),
+            commands=(shlex.join(command), *self._commands()),
+            hashes={"code": code_hash(), "catalog": catalog.hash[:12]}
+            | {f"recipe {stage}": recipe_hash(recipe) for stage, recipe in recipes.items()},
+            facts=self._facts(catalog, recipes),
+            notes=verdict(rows, differences, shares),
+        )
+
+    def _facts(self, catalog: Catalog, recipes: Mapping[str, Spec]) -> dict[str, str]:
+        splits = catalog.details["num_samples_by_split"]
+        return {
+            "objects": str(len(set(catalog.table["object_id"].to_pylist()))),
+            "samples": ", ".join(f"{split} {count}" for split, count in sorted(splits.items())),
+            "samples seen": ", ".join(f"{stage} {self.size.num_samples[stage]}" for stage in recipes),
+            "masks": "all inputs but sharp RGB get the mask as the blurry frame shows it",
+            "EDI": "given the sensor's nominal threshold",
+        }
+
+    def _commands(self) -> list[str]:
+        catalog = shlex.quote(str(self.folder / "catalog"))
+        uri = self.tracking.uri_in(self.folder)
+        return [f"eventsam catalog show synthetic {catalog}", f"mlflow ui --backend-store-uri {uri}"]
+
+
+def write_results(folder: Path, report: ReportData, tracking: Tracking, json_file: Path | None) -> Path:
+    """Write the report, its data and the JSON; mirror figures and numbers to MLflow; return the HTML's path."""
+    html = folder / "report.html"
+    write_report(html, report)
+    save(report, folder / "report")
+    text = json.dumps(result_json(report), indent=1)
+    (folder / "result.json").write_text(text)
+    if json_file is not None:
+        json_file.write_text(text)
+    mirror = tracking.open(folder / "results", {}, dict(report.hashes))
+    status = "FAILED"
+    try:
+        for name, png in all_figures(report).items():
+            mirror.picture(f"{name}.png", png, folder / "figures")
+        mirror.metrics({f"{row.input}/{row.blur}/{row.metric}": row.mean for row in report.rows})
+        mirror.artifacts(folder / "report", "report")
+        mirror.file(html, "report")
+        status = "FINISHED"
+    finally:
+        mirror.finish(status)
+    return html

@@ -1,0 +1,144 @@
+"""Around one training: its folder and MLflow run, progress for people, and Ctrl-C that saves before it ends."""
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from eventsam.catalog import absolute
+from eventsam.provenance import code_hash
+from eventsam.recipe import recipe_hash
+from eventsam.spec import Spec, flatten, get
+from eventsam.tracking import MetricsLog, MlflowMirror, default_uri
+from ray_jobs.cluster import Resources
+from ray_jobs.train import STOP_FILE, Outcome, launch
+
+log = logging.getLogger(__name__)
+console = Console(stderr=True)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where runs are tracked; without a URI, in a SQLite file in the folder of the runs."""
+
+    experiment: str = "eventsam"
+    uri: str | None = None
+    parent: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def uri_in(self, runs: Path) -> str:
+        """Return the tracking URI for runs kept in a folder."""
+        return self.uri or default_uri(runs)
+
+    def open(self, folder: Path, parameters: Mapping[str, object], tags: Mapping[str, str]) -> MlflowMirror:
+        """Open the MLflow run of a run's folder, or go on with it."""
+        runs = folder.parent
+        runs.mkdir(parents=True, exist_ok=True)
+        return MlflowMirror(
+            self.uri_in(runs),
+            self.experiment,
+            folder.name,
+            MetricsLog(folder / "metrics.jsonl"),
+            resume_key=str(folder),
+            tags={"code_hash": code_hash(), "folder": str(folder), **self.tags, **tags},
+            parameters=parameters,
+            parent=self.parent,
+            artifacts=runs / "artifacts" if self.uri is None else None,
+        )
+
+
+def train(recipe: Spec, folder: Path, resources: Resources, tracking: Tracking) -> Outcome:
+    """Train a recipe in `folder` with progress on the screen and everything mirrored to MLflow.
+
+    Ctrl-C saves a checkpoint and ends with status "interrupted"; a second one gives up at once.
+    """
+    folder = absolute(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tags = {"recipe_hash": recipe_hash(recipe)}
+    mirror = tracking.open(folder, flatten(recipe), tags)
+    status = "FAILED"
+    try:
+        outcome = _watched(lambda: launch(recipe, folder, resources), folder, _num_steps(recipe))
+        status = "FINISHED" if outcome.status == "finished" else "KILLED"
+        mirror.tag({"checkpoint": str(outcome.checkpoint), "catalog_hash": outcome.catalog_hash})
+        mirror.artifacts(outcome.best, "checkpoint")
+        return outcome
+    finally:
+        mirror.finish(status)
+
+
+def _watched(run: Callable[[], T], folder: Path, num_steps: int) -> T:
+    """Run in a thread, so that this one can show progress and hear Ctrl-C."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            results.append(run())
+        except BaseException as error:  # raised again below, in the thread that asked
+            errors.append(error)
+
+    thread = threading.Thread(target=target, name="training", daemon=True)
+    thread.start()
+    with _Display(folder, num_steps) as display:
+        stops = 0
+        while thread.is_alive():
+            try:
+                thread.join(0.5)
+                display.refresh()
+            except KeyboardInterrupt:
+                stops += 1
+                if stops > 1:
+                    raise
+                (folder / STOP_FILE).touch()
+                console.print("stopping: saving a checkpoint first (Ctrl-C again gives up at once)")
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+class _Display:
+    """A progress bar on a terminal, a line every ten seconds elsewhere."""
+
+    def __init__(self, folder: Path, num_steps: int) -> None:
+        self.log, self.num_steps, self.name = MetricsLog(folder / "metrics.jsonl"), num_steps, folder.name
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+                   TextColumn("{task.fields[numbers]}"), TimeRemainingColumn())  # fmt: skip
+        self.progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=False)
+        self.bar: TaskID | None = None
+        self.printed = time.monotonic()
+
+    def __enter__(self) -> "_Display":
+        self.progress.start()
+        self.bar = self.progress.add_task(self.name, total=self.num_steps, numbers="starting")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.refresh()
+        self.progress.stop()
+
+    def refresh(self) -> None:
+        """Show the newest record."""
+        record = self.log.newest()
+        if record is None or self.bar is None:
+            return
+        numbers = " ".join(f"{key} {record[key]:.4g}" for key in ("loss", "val/viou", "val/cosine") if key in record)
+        self.progress.update(self.bar, completed=record["step"], numbers=numbers)
+        if not console.is_terminal and time.monotonic() - self.printed > 10:
+            self.printed = time.monotonic()
+            sys.stderr.write(f"{self.name}: step {record['step']:.0f} of {self.num_steps}, {numbers}\n")
+            sys.stderr.flush()
+
+
+def _num_steps(recipe: Spec) -> int:
+    samples, batch = get(recipe, "budget.num_samples"), get(recipe, "budget.global_batch_size")
+    return -(-int(samples) // int(batch))
