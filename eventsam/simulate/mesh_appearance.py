@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from eventsam.simulate.appearance import Appearance, CornerColours, TextureImage, solid_patterns
 from eventsam.simulate.palette import random_pattern
@@ -53,11 +53,15 @@ def _picture(material: Any, path: Path) -> NDArray[np.uint8] | None:
 
 
 def _reduced_file(path: Path) -> NDArray[np.uint8]:
-    with Image.open(path) as image:
-        return _reduced(image, path)
+    try:
+        with Image.open(path) as image:
+            return _reduced(image, path)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path}: not a readable texture picture ({error})") from error
 
 
 def _reduced(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+    """The picture as (H, W, 3), averaged down to at most 1024 pixels a side."""
     try:
         factor = max(1, -(-max(image.size) // MAX_TEXTURE_SIDE))
         converted = image.convert("RGB")

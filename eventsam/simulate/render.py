@@ -66,7 +66,8 @@ class Rendering:
 
     def luminance(self) -> NDArray[np.float32]:
         """Rec. 601 luma of the unrounded frames: (T, H, W) float32 in 0..255."""
-        return self.image @ np.array([0.299, 0.587, 0.114], np.float32)
+        luma = self.image @ np.array([0.299, 0.587, 0.114], np.float32)
+        return np.minimum(luma, np.float32(255))
 
 
 def to_uint8(image: NDArray[np.float32]) -> NDArray[np.uint8]:

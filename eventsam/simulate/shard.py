@@ -114,7 +114,10 @@ class Shard:
 
     def attribute(self, name: str) -> str:
         """A text attribute, such as object_id, split or settings_hash."""
-        return str(self._file.attrs[name])
+        try:
+            return str(self._file.attrs[name])
+        except (OSError, KeyError) as error:
+            raise ValueError(f"{self.path}: its attribute {name!r} cannot be read ({error})") from error
 
     @cached_property
     def settings(self) -> dict[str, Any]:
