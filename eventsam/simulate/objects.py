@@ -16,7 +16,7 @@ from eventsam.simulate.blur import BLUR_LEVELS, blurred_image, blurred_mask, exp
 from eventsam.simulate.meshes import TexturedMesh
 from eventsam.simulate.occupancy import occupancy_of, pack_occupancy
 from eventsam.simulate.render import Lighting, RaycastRenderer, Renderer, pointmap_of, to_uint8
-from eventsam.simulate.settings import RenderSettings
+from eventsam.simulate.settings import SPLITS, RenderSettings
 from eventsam.simulate.shard import Shard, ShardContent, pack_events, write_shard
 from eventsam.simulate.sources import ObjectSource
 
@@ -62,6 +62,8 @@ def render_object(
     A pure function of (settings, object id, source): every random draw is seeded with the settings' seed and the id.
     Raises ValueError naming the object, trajectory and frame where the object is not seen or leaves the image.
     """
+    if source.split is not None and source.split not in SPLITS:
+        raise ValueError(f"object {object_id}: unknown split {source.split!r} (allowed: {', '.join(SPLITS)})")
     renderer = renderer or RaycastRenderer(settings.height, settings.width, settings.refine_contrast)
     mesh = source.mesh(_generator(settings, object_id, 0))
     try:

@@ -16,7 +16,7 @@ MESH_SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb", ".gltf")
 
 
 class ObjectSource(Protocol):
-    """Makes the mesh of one object; `index` is its place in the catalog, which decides its split if `split` does not."""
+    """Makes the mesh of one object; its place in the catalog decides its split where `split` does not."""
 
     @property
     def index(self) -> int:
@@ -47,7 +47,7 @@ class ProceduralSource:
 
     def to_json(self) -> dict[str, Any]:
         """See `ObjectSource.to_json`."""
-        return {"kind": "procedural", "index": self.index, "family": self.family}
+        return {"kind": "procedural", "index": self.index, "family": self.family, "split": self.split}
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,15 @@ class MeshSource:
         if not self.path.is_file():
             raise ValueError(f"{self.path}: no such mesh file")
         digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
-        name, up = self.path.name, self.up
-        return {"kind": "mesh", "index": self.index, "file": name, "sha256": digest, "up": up, "open": self.allow_open}
+        return {
+            "kind": "mesh",
+            "index": self.index,
+            "file": self.path.name,
+            "sha256": digest,
+            "up": self.up,
+            "allow_open": self.allow_open,
+            "split": self.split,
+        }
 
 
 def procedural_sources(num_objects: int) -> dict[str, ObjectSource]:
@@ -88,8 +95,8 @@ def mesh_sources(
 ) -> dict[str, ObjectSource]:
     """Object ids and sources of every mesh file below a folder, by path.
 
-    `split` puts them all there. `z_up` lists patterns of relative paths ("ycb/*") whose meshes have z up, whatever `up` says. Ids are the relative
-    paths without suffix, joined by "-". Raises ValueError for a folder without meshes or two files with one id.
+    `z_up` lists patterns of relative paths ("ycb/*") whose meshes have z up, whatever `up` says; `split` puts them all
+    there. Ids are the relative paths without suffix, joined by "-". Raises ValueError for a folder without meshes or two files with one id.
     """
     files = (
         sorted(path for path in folder.rglob("*") if path.suffix.lower() in MESH_SUFFIXES) if folder.is_dir() else []

@@ -85,6 +85,7 @@ def test_finished_shards_are_recognised(tmp_path: Path, shard: Shard) -> None:
     assert is_complete(shard.path, SETTINGS)
     assert is_complete(shard.path, SETTINGS, "mug", ProceduralSource(3, "mug"))
     assert not is_complete(shard.path, SETTINGS, "mug", ProceduralSource(4, "mug"))
+    assert not is_complete(shard.path, SETTINGS, "mug", ProceduralSource(3, "mug", split="test"))
     assert not is_complete(shard.path, SETTINGS, "jug")
     assert not is_complete(shard.path, dataclasses.replace(SETTINGS, seed=1))
     assert not is_complete(tmp_path / "absent.h5", SETTINGS)
@@ -160,3 +161,10 @@ def test_event_words_keep_the_largest_values() -> None:
     again = unpack_events(pack_events(events), 32768, 65536)
     for name in ("x", "y", "t", "p"):
         np.testing.assert_array_equal(getattr(again, name), getattr(events, name))
+
+
+def test_split_of_a_source_overrules_the_shares(tmp_path: Path) -> None:
+    render_object("mug", ProceduralSource(3, "mug", split="test"), SETTINGS, tmp_path / "mug.h5")
+    assert Shard(tmp_path / "mug.h5").attribute("split") == "test"
+    with pytest.raises(ValueError, match=r"object mug: unknown split 'exam'"):
+        render_object("mug", ProceduralSource(3, "mug", split="exam"), SETTINGS, tmp_path / "mug.h5")
