@@ -96,7 +96,8 @@ def mesh_sources(
     """Object ids and sources of every mesh file below a folder, by path.
 
     `z_up` lists patterns of relative paths ("ycb/*") whose meshes have z up, whatever `up` says; `split` puts them all
-    there. Ids are the relative paths without suffix, joined by "-". Raises ValueError for a folder without meshes or two files with one id.
+    there. Ids are the relative paths without suffix, joined by "-". Raises ValueError for a folder without meshes or
+    two files with one id.
     """
     files = (
         sorted(path for path in folder.rglob("*") if path.suffix.lower() in MESH_SUFFIXES) if folder.is_dir() else []
