@@ -1,12 +1,10 @@
-"""What a run reports: a JSON-lines log beside its checkpoints, mirrored to MLflow by the process that started it."""
+"""A run's metrics log, mirrored to MLflow by the process that started the run."""
 
 import json
 import logging
-import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,54 +12,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from eventsam.metrics_log import MetricsLog, records_from
+
 log = logging.getLogger(__name__)
 
 MAX_PARAM_LENGTH = 6000
 BATCH_SIZE = 900
 """MLflow takes at most 1000 metrics a call."""
-
-
-@dataclass(frozen=True)
-class MetricsLog:
-    """The run's own record: one JSON object per line, appended and flushed; the truth that MLflow mirrors."""
-
-    path: Path
-
-    def append(self, record: Mapping[str, float]) -> None:
-        """Write one record with the time."""
-        with self.path.open("a") as file:
-            file.write(json.dumps({**record, "time": time.time()}) + "\n")
-
-    def read(self) -> list[dict[str, float]]:
-        """Return all records; of a step that was redone after a restart, the later record of each name wins."""
-        merged: dict[int, dict[str, float]] = {}
-        for record in _records(self.path, 0):
-            merged.setdefault(int(record[1]["step"]), {}).update(record[1])
-        return [merged[step] for step in sorted(merged)]
-
-    def newest(self) -> dict[str, float] | None:
-        """Return the last whole record, or None; looks at the end of the file alone."""
-        if not self.path.exists():
-            return None
-        with self.path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 16384))
-            lines = file.read().split(b"\n")[:-1]
-        record: dict[str, float] | None = json.loads(lines[-1]) if lines else None
-        return record
-
-
-def _records(path: Path, offset: int) -> Iterator[tuple[int, dict[str, float]]]:
-    """Yield (offset behind the record, record) for every whole line from `offset`."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        file.seek(offset)
-        for line in file:
-            if not line.endswith(b"\n"):
-                return  # a writer is in the middle of this line
-            offset += len(line)
-            yield offset, json.loads(line)
 
 
 class MlflowMirror:
@@ -166,7 +123,7 @@ class MlflowMirror:
         start = json.loads(self.mark.read_text())["offset"] if self.mark.exists() else 0
         rows: list[Metric] = []
         reached = start
-        for offset, record in _records(self.metrics_log.path, start):
+        for offset, record in records_from(self.metrics_log.path, start):
             reached = offset
             stamp, step = round(record["time"] * 1000), int(record["step"])
             rows += [Metric(k, v, stamp, step) for k, v in record.items() if k not in ("time", "step")]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eventsam.catalog import Catalog
+from eventsam.metrics_log import MetricsLog
 from eventsam.provenance import code_hash, watched_memory
 from eventsam.recipe import load_recipe, recipe_hash
 from eventsam.report.data import ReportData
@@ -23,7 +24,6 @@ from eventsam.representations.blank import Blank
 from eventsam.simulate.settings import RenderSettings
 from eventsam.simulate.sources import ObjectSource, mesh_sources, procedural_sources
 from eventsam.spec import Spec, replace, spec
-from eventsam.tracking import MetricsLog
 from ray_jobs import ladder
 from ray_jobs.cluster import Resources, connected
 from ray_jobs.render import render_catalog

@@ -10,6 +10,7 @@ from eventsam import checkpoint
 from eventsam.catalog import absolute, open_catalog
 from eventsam.loading import Data, Loader
 from eventsam.metrics.bootstrap import paired_bootstrap
+from eventsam.metrics_log import MetricsLog
 from eventsam.order import Order
 from eventsam.provenance import code_hash, watched_memory
 from eventsam.recipe import recipe_hash
@@ -20,7 +21,6 @@ from eventsam.spec import Spec, build, get
 from eventsam.tasks.fuse import Fuse
 from eventsam.tasks.task import Task
 from eventsam.tasks.trained import resolve
-from eventsam.tracking import MetricsLog
 from ray_jobs import ladder
 from ray_jobs.cluster import Resources, connected
 from ray_jobs.train import launch_evaluation

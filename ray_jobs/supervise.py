@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from eventsam.catalog import absolute
+from eventsam.metrics_log import MetricsLog
 from eventsam.provenance import code_hash
 from eventsam.recipe import recipe_hash
 from eventsam.spec import Spec, flatten, get
-from eventsam.tracking import MetricsLog, MlflowMirror, default_uri
+from eventsam.tracking import MlflowMirror, default_uri
 from ray_jobs.cluster import Resources
 from ray_jobs.train import STOP_FILE, Outcome, launch
 

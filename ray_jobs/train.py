@@ -25,12 +25,12 @@ from eventsam import checkpoint
 from eventsam.catalog import absolute, open_catalog
 from eventsam.engine import NonFiniteLossError, evaluate, fit
 from eventsam.loading import Loader, make_loader
+from eventsam.metrics_log import MetricsLog
 from eventsam.order import Layout
 from eventsam.recipe import Recipe, recipe_hash
 from eventsam.spec import Spec, build, differences, from_json, replace, to_json
 from eventsam.tasks.task import Batch, Task
 from eventsam.tasks.trained import resolve
-from eventsam.tracking import MetricsLog
 from ray_jobs import pipeline
 from ray_jobs.cluster import Resources, check_resources
 

@@ -24,11 +24,11 @@ class CrossAttention(nn.Module):
         if zero_output:
             zero(self.to_out)
 
-    def forward(self, queries: Tensor, context: Tensor) -> Tensor:
-        """Attend from (B, N, width) to (B, M, context_width); return (B, N, width)."""
+    def forward(self, queries: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Attend from (B, N, width) to (B, M, context_width); `bias` (heads, N, M) is added to the scores."""
         q = self._heads(self.to_q(queries))
         k, v = (self._heads(part) for part in self.to_kv(context).chunk(2, dim=-1))
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else bias.to(q.dtype)[None])
         return self.to_out(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def _heads(self, tokens: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from eventsam.models.freeze import Freezable
+from eventsam.models.lookup import grid_places
 from eventsam.models.projection import Projection
 from eventsam.models.vit import ImageEncoder
 
@@ -22,6 +23,7 @@ class MaskEmbedder(Freezable):
         if image_size % patch:
             raise ValueError(f"image_size {image_size} is not divisible by the mask patch {patch}")
         self.width, self.image_size, self.num_tokens = width, image_size, (image_size // patch) ** 2
+        self.places = grid_places(image_size // patch, image_size // patch)
         self.patch_embed = nn.Conv2d(1, width, kernel_size=patch, stride=patch)
         self.pos_embed = nn.Parameter(torch.empty(1, self.num_tokens, width))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
@@ -43,12 +45,27 @@ class MaskEncoder(Freezable):
         super().__init__()
         self.encoder, self.projection = encoder, projection
         self.width, self.num_tokens = projection.width, encoder.grid[0] * encoder.grid[1] + 1
+        self.places = grid_places(*encoder.grid, 1)
 
     def forward(self, mask: Tensor) -> Tensor:
         """Embed (B, 1, H, W), 0 or 1 of any dtype, to (B, 1 + patches, width)."""
         _check_mask(mask, self.encoder.image_size)
         image = mask.to(self.encoder.mean.dtype).expand(-1, 3, -1, -1)
         return self.projection(self.encoder(image).tokens)  # type: ignore[no-any-return]
+
+
+def box_of(mask: Tensor) -> Tensor:
+    """Return the filled bounding boxes of masks (B, 1, H, W), 0 or 1; an empty mask stays empty."""
+    filled = mask > 0
+    rows, columns = filled.any(dim=3, keepdim=True), filled.any(dim=2, keepdim=True)
+    return (_span(rows, 2) & _span(columns, 3)).to(mask.dtype)
+
+
+def _span(touched: Tensor, dim: int) -> Tensor:
+    """Fill everything between the first and the last True along an axis."""
+    seen = touched.int()
+    forwards, backwards = seen.cumsum(dim), seen.flip(dim).cumsum(dim).flip(dim)
+    return (forwards > 0) & (backwards > 0)
 
 
 def _check_mask(mask: Tensor, image_size: int) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from eventsam.models.attention import CrossAttention, FeedForward, grid_positions
 from eventsam.models.freeze import Freezable
+from eventsam.models.lookup import ProjectedLookup, cell_centres
 
 
 class ShapeDecoder(Freezable, ABC):
@@ -20,8 +21,11 @@ class ShapeDecoder(Freezable, ABC):
     resolution: int
 
     @abstractmethod
-    def forward(self, condition: Tensor) -> Tensor:
-        """Decode condition tokens (B, N, D) to logits (B, R, R, R) with axes x, y, z."""
+    def forward(self, condition: Tensor, places: Tensor | None = None) -> Tensor:
+        """Decode condition tokens (B, N, D) to logits (B, R, R, R) with axes x, y, z.
+
+        `places` (N, 2) say where the tokens lie in the image: (row, column) in [-0.5, 0.5], NaN for those without.
+        """
 
 
 class GridLayer(nn.Module):
@@ -29,6 +33,7 @@ class GridLayer(nn.Module):
 
     def __init__(self, width: int, condition_width: int, num_heads: int, self_attention: bool) -> None:
         super().__init__()
+        self.lookup = ProjectedLookup(num_heads)
         self.norm_cross = nn.LayerNorm(width)
         self.cross = CrossAttention(width, num_heads, condition_width)
         self.norm_self = nn.LayerNorm(width) if self_attention else None
@@ -36,9 +41,10 @@ class GridLayer(nn.Module):
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp = FeedForward(width, 2 * width)
 
-    def forward(self, queries: Tensor, condition: Tensor) -> Tensor:
-        """Update queries (B, Q, width) from the normalised condition (B, N, condition_width)."""
-        queries = queries + self.cross(self.norm_cross(queries), condition)
+    def forward(self, queries: Tensor, condition: Tensor, cells: Tensor, places: Tensor | None) -> Tensor:
+        """Update queries (B, Q, width) at `cells` (Q, 3) from the normalised condition (B, N, condition_width)."""
+        bias = None if places is None else self.lookup(cells, places)
+        queries = queries + self.cross(self.norm_cross(queries), condition, bias)
         if self.norm_self is not None and self.self_attention is not None:
             normed = self.norm_self(queries)
             queries = queries + self.self_attention(normed, normed)
@@ -81,6 +87,8 @@ class OccupancyDecoder(ShapeDecoder):
         nn.init.trunc_normal_(self.queries, std=0.02)
         self.register_buffer("coarse_positions", grid_positions(coarse_grid, coarse_width), persistent=False)
         self.register_buffer("fine_positions", grid_positions(fine_grid, fine_width), persistent=False)
+        self.register_buffer("coarse_cells", cell_centres(coarse_grid), persistent=False)
+        self.register_buffer("fine_cells", cell_centres(fine_grid), persistent=False)
         self.coarse = nn.ModuleList(
             GridLayer(coarse_width, condition_width, num_heads, self_attention=True) for _ in range(num_coarse_layers)
         )
@@ -89,7 +97,11 @@ class OccupancyDecoder(ShapeDecoder):
             GridLayer(fine_width, condition_width, max(num_heads // 2, 1), self_attention=False)
             for _ in range(num_fine_layers)
         )
-        self.smooth = nn.Conv3d(fine_width, fine_width, kernel_size=3, padding=1)
+        # A full 3-D convolution would cost more than the rest of the decoder.
+        narrow = max(fine_width // 4, 1)
+        self.narrow = nn.Linear(fine_width, narrow)
+        self.smooth = nn.Conv3d(narrow, narrow, kernel_size=3, padding=1)
+        self.widen = nn.Linear(narrow, fine_width)
         self.norm = nn.LayerNorm(fine_width)
         self.to_logits = nn.Linear(fine_width, (resolution // fine_grid) ** 3)
         nn.init.trunc_normal_(self.to_logits.weight, std=0.02)
@@ -97,26 +109,27 @@ class OccupancyDecoder(ShapeDecoder):
 
     coarse_positions: Tensor
     fine_positions: Tensor
+    coarse_cells: Tensor
+    fine_cells: Tensor
 
-    def forward(self, condition: Tensor) -> Tensor:
-        """Decode condition tokens (B, N, D) to logits (B, R, R, R)."""
+    def forward(self, condition: Tensor, places: Tensor | None = None) -> Tensor:
+        """Decode condition tokens (B, N, D), lying at `places` (N, 2), to logits (B, R, R, R)."""
         condition = self.norm_condition(condition)
         cells = (self.queries + self.coarse_positions).expand(len(condition), -1, -1)
         for layer in self.coarse:
-            cells = layer(cells, condition)
+            cells = layer(cells, condition, self.coarse_cells, places)
         cells = unfold_cells(self.unfold(cells), self.coarse_grid, self.fine_grid // self.coarse_grid).flatten(1, 3)
         cells = cells + self.fine_positions
         for layer in self.fine:
-            cells = layer(cells, condition)
+            cells = layer(cells, condition, self.fine_cells, places)
         cells = cells + self._neighbours(cells)
         logits = self.to_logits(self.norm(cells))
         return unfold_cells(logits, self.fine_grid, self.resolution // self.fine_grid).squeeze(-1)
 
     def _neighbours(self, cells: Tensor) -> Tensor:
-        """Convolve (B, G^3, C) over the fine grid."""
-        batch, _, width = cells.shape
-        grid = cells.transpose(1, 2).reshape(batch, width, *(self.fine_grid,) * 3)
-        return F.gelu(self.smooth(grid)).flatten(2).transpose(1, 2)
+        """Convolve (B, G^3, C) over the fine grid, in few channels."""
+        narrow = self.narrow(cells).transpose(1, 2).unflatten(2, (self.fine_grid,) * 3)
+        return self.widen(F.gelu(self.smooth(narrow)).flatten(2).transpose(1, 2))  # type: ignore[no-any-return]
 
 
 def unfold_cells(cells: Tensor, grid: int, factor: int) -> Tensor:

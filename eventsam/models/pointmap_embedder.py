@@ -6,6 +6,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from eventsam.models.freeze import Freezable
+from eventsam.models.lookup import grid_places
 from eventsam.models.projection import Projection
 
 
@@ -32,6 +33,7 @@ class PointmapEmbedder(Freezable):
         self.width, self.input_size, self.window = width, input_size, window
         grid = input_size // window
         self.num_tokens = grid**2
+        self.places = grid_places(grid, grid)
         self.point_proj = nn.Linear(3, point_width)
         self.invalid_xyz_token = nn.Parameter(torch.zeros(point_width))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, point_width))

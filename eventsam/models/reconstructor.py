@@ -2,17 +2,20 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from eventsam.models.freeze import Freezable
-from eventsam.models.mask_embedder import MaskEmbedder, MaskEncoder
+from eventsam.models.lookup import grid_places
+from eventsam.models.mask_embedder import MaskEmbedder, MaskEncoder, box_of
 from eventsam.models.occupancy import OccupancyDecoder, ShapeDecoder
 from eventsam.models.pointmap_embedder import PointmapEmbedder, normalise_pointmap
 from eventsam.models.projection import Projection
 from eventsam.models.vit import ImageEncoder, Inject
 
+MaskPrompt = Literal["mask", "box"]
 FuseTokens = Callable[[Tensor], Tensor]
 """Applied once to the projected RGB tokens (B, N, D)."""
 
@@ -23,7 +26,8 @@ GROUPS = ("rgb", "mask", "pointmap")
 class Reconstructor(Freezable):
     """Image encoder, mask and pointmap embedders and a shape decoder around one condition (SAM 3D, arXiv 2511.16624).
 
-    The condition is [rgb; mask; pointmap] tokens, each with its group's learned embedding. In train mode a sample loses
+    `mask_prompt="box"` shows only the mask's bounding box: a precise mask of a blurry frame does not exist, and one of
+    the sharp frame would give the outline away. The condition is [rgb; mask; pointmap] tokens, each with its group's learned embedding. In train mode a sample loses
     its mask or pointmap tokens (set to zero, their number kept) with probability `mask_dropout`, `pointmap_dropout`.
 
     Raises ValueError where the parts' widths disagree.
@@ -38,6 +42,7 @@ class Reconstructor(Freezable):
         decoder: ShapeDecoder,
         mask_dropout: float = 0.0,
         pointmap_dropout: float = 0.1,
+        mask_prompt: MaskPrompt = "mask",
     ) -> None:
         super().__init__()
         widths = {"projection": projection.width, "mask_embedder": mask_embedder.width}
@@ -48,9 +53,15 @@ class Reconstructor(Freezable):
         self.encoder, self.projection = encoder, projection
         self.mask_embedder, self.pointmap_embedder, self.decoder = mask_embedder, pointmap_embedder, decoder
         self.mask_dropout, self.pointmap_dropout = mask_dropout, pointmap_dropout
+        self.mask_prompt = mask_prompt
         self.width, self.resolution = projection.width, decoder.resolution
         self.group_embedding = nn.Parameter(torch.empty(len(GROUPS), projection.width))
         nn.init.normal_(self.group_embedding, std=0.02)
+        parts = [grid_places(*encoder.grid, 1), mask_embedder.places]
+        parts += [pointmap_embedder.places] if pointmap_embedder is not None else []
+        self.register_buffer("places", torch.cat(parts), persistent=False)
+
+    places: Tensor
 
     def forward(
         self,
@@ -63,7 +74,7 @@ class Reconstructor(Freezable):
     ) -> Tensor:
         """Return occupancy logits (B, R, R, R); arguments as for `condition`."""
         tokens = self.condition(rgb, mask, pointmap, inject=inject, fuse_tokens=fuse_tokens)
-        return self.decoder(tokens)  # type: ignore[no-any-return]
+        return self.decoder(tokens, self.places)  # type: ignore[no-any-return]
 
     def condition(
         self,
@@ -80,12 +91,13 @@ class Reconstructor(Freezable):
         NaN where invalid. `inject` acts inside the RGB encoder, `fuse_tokens` on its projected tokens. A missing
         pointmap leaves zeros in its place; one that no embedder reads raises ValueError.
         """
+        shown = box_of(mask) if self.mask_prompt == "box" else mask
         tokens = self.projection(self.encoder(rgb, inject=inject).tokens)
         if fuse_tokens is not None:
             tokens = fuse_tokens(tokens)
         groups = [
             tokens + self.group_embedding[0],
-            self._dropped(self.mask_embedder(mask) + self.group_embedding[1], self.mask_dropout),
+            self._dropped(self.mask_embedder(shown) + self.group_embedding[1], self.mask_dropout),
         ]
         if self.pointmap_embedder is not None:
             groups.append(self._pointmap_tokens(self.pointmap_embedder, pointmap, mask, tokens))
@@ -117,6 +129,7 @@ def build_reconstructor(
     positive_rate: float = 0.1,
     mask_dropout: float = 0.0,
     pointmap_dropout: float = 0.1,
+    mask_prompt: MaskPrompt = "mask",
 ) -> Reconstructor:
     """Build a whole reconstructor around an encoder preset; `weights` initialise the image encoders.
 
@@ -142,7 +155,8 @@ def build_reconstructor(
             width // 2, width, image_size, encoder.patch, num_heads, hidden_multiple=multiple
         )
     decoder = _build_decoder(encoder, resolution, positive_rate)
-    return Reconstructor(encoder, projection, mask_embedder, pointmap_embedder, decoder, mask_dropout, pointmap_dropout)
+    dropouts = (mask_dropout, pointmap_dropout)
+    return Reconstructor(encoder, projection, mask_embedder, pointmap_embedder, decoder, *dropouts, mask_prompt)
 
 
 def _build_decoder(encoder: ImageEncoder, resolution: int, positive_rate: float) -> OccupancyDecoder:
@@ -154,7 +168,7 @@ def _build_decoder(encoder: ImageEncoder, resolution: int, positive_rate: float)
         coarse_grid=max(fine_grid // 2, 1),
         fine_grid=fine_grid,
         coarse_width=encoder.width,
-        fine_width=encoder.width // 2,
+        fine_width=encoder.width // 4,
         num_heads=encoder.num_heads,
         positive_rate=positive_rate,
     )

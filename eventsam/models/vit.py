@@ -42,7 +42,7 @@ class EncoderPreset:
 
 PRESETS: Mapping[str, EncoderPreset] = {
     "micro": EncoderPreset(patch=8, width=32, num_blocks=3, num_heads=2, image_size=32, layer_scale=1.0),
-    "tiny": EncoderPreset(patch=8, width=128, num_blocks=6, num_heads=4, image_size=64, layer_scale=1.0),
+    "tiny": EncoderPreset(patch=8, width=128, num_blocks=4, num_heads=4, image_size=64, layer_scale=1.0),
     "small": EncoderPreset(patch=8, width=256, num_blocks=8, num_heads=8, image_size=96, layer_scale=1.0),
     "vit_small_patch14_reg4_dinov2": EncoderPreset(patch=14, width=384, num_blocks=12, num_heads=6, image_size=518),
     "vit_base_patch14_reg4_dinov2": EncoderPreset(patch=14, width=768, num_blocks=12, num_heads=12, image_size=518),

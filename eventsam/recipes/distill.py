@@ -9,6 +9,7 @@ from eventsam.representations.tencode import Tencode
 from eventsam.spec import REQUIRED, spec
 from eventsam.tasks.distill import Distill
 from eventsam.tasks.trained import trained_rgb_embedder
+from eventsam.transforms.crop import ObjectCrop
 from eventsam.transforms.flip import HorizontalFlip
 from eventsam.transforms.resize import Resize
 from eventsam.windows import Window
@@ -25,7 +26,7 @@ def recipe() -> Recipe:
             Distill,
             teacher=spec(trained_rgb_embedder, checkpoint=REQUIRED),
             objective=spec(FeatureLoss, normalise="layer"),
-            blocks=(0, 1, 2, 3, 4, 5),
+            blocks=(0, 1, 2, 3),
         ),
         data=spec(
             Data,
@@ -34,9 +35,12 @@ def recipe() -> Recipe:
             window=spec(Window, length_ms=10.0),
             representation=spec(Tencode),
             augment=(spec(HorizontalFlip),),
-            prepare=(spec(Resize, height=64, width=64),),
+            prepare=(
+                spec(ObjectCrop, scale=1.2, key="mask_blurry"),
+                spec(Resize, height=64, width=64),
+            ),
         ),
         optimizer=spec(AdamW, learning_rate=2e-3),
-        budget=spec(Budget, num_samples=10_000),
+        budget=spec(Budget, num_samples=10_000, global_batch_size=16),
         monitor=spec(Monitor, metric="cosine"),
     )

@@ -10,7 +10,9 @@ from eventsam.spec import REQUIRED, spec
 from eventsam.tasks.fuse import Fuse
 from eventsam.tasks.trained import trained_event_embedder, trained_reconstructor
 from eventsam.transforms.align import AlignToView
+from eventsam.transforms.crop import ObjectCrop
 from eventsam.transforms.flip import HorizontalFlip
+from eventsam.transforms.resize import Resize
 from eventsam.windows import Window
 
 
@@ -25,8 +27,8 @@ def recipe() -> Recipe:
             Fuse,
             reconstructor=spec(trained_reconstructor, checkpoint=REQUIRED),
             event_embedder=spec(trained_event_embedder, checkpoint=REQUIRED),
-            objective=spec(OccupancyLoss),
-            injection_blocks=(0, 1, 2, 3, 4, 5),
+            objective=spec(OccupancyLoss, gamma=1.0, focal_weight=0.3),
+            injection_blocks=(0, 1, 2, 3),
         ),
         data=spec(
             Data,
@@ -35,9 +37,13 @@ def recipe() -> Recipe:
             window=spec(Window, length_ms=10.0),
             representation=spec(Tencode),
             augment=(spec(HorizontalFlip),),
-            prepare=(spec(AlignToView, resolution=32),),
+            prepare=(
+                spec(AlignToView, resolution=32),
+                spec(ObjectCrop, scale=1.2, key="mask_blurry"),
+                spec(Resize, height=64, width=64),
+            ),
         ),
         optimizer=spec(AdamW, learning_rate=2e-3),
-        budget=spec(Budget, num_samples=10_000),
+        budget=spec(Budget, num_samples=10_000, global_batch_size=16),
         monitor=spec(Monitor, metric="viou"),
     )

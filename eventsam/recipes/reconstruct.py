@@ -10,8 +10,9 @@ from eventsam.representations.tencode import Tencode
 from eventsam.spec import REQUIRED, spec
 from eventsam.tasks.reconstruct import Reconstruct
 from eventsam.transforms.align import AlignToView
+from eventsam.transforms.crop import ObjectCrop
 from eventsam.transforms.flip import HorizontalFlip
-from eventsam.transforms.masks import MaskJitter, RandomMaskSource
+from eventsam.transforms.resize import Resize
 from eventsam.windows import Window
 
 
@@ -19,17 +20,26 @@ def recipe() -> Recipe:
     """eventsam train reconstruct --set data.root=CATALOG."""
     return spec(
         Recipe,
-        task=spec(Reconstruct, model=spec(build_reconstructor), objective=spec(OccupancyLoss)),
+        task=spec(
+            Reconstruct,
+            model=spec(build_reconstructor, mask_prompt="box"),
+            objective=spec(OccupancyLoss, gamma=1.0, focal_weight=0.3),
+            silhouette_weight=1.0,
+        ),
         data=spec(
             Data,
             dataset="synthetic",
             root=REQUIRED,
             window=spec(Window, length_ms=10.0),
             representation=spec(Tencode),
-            augment=(spec(HorizontalFlip), spec(RandomMaskSource), spec(MaskJitter)),
-            prepare=(spec(AlignToView, resolution=32),),
+            augment=(spec(HorizontalFlip),),
+            prepare=(
+                spec(AlignToView, resolution=32),
+                spec(ObjectCrop, scale=1.2, key="mask_blurry"),
+                spec(Resize, height=64, width=64),
+            ),
         ),
         optimizer=spec(AdamW, learning_rate=2e-3),
-        budget=spec(Budget, num_samples=20_000),
+        budget=spec(Budget, num_samples=20_000, global_batch_size=8),
         monitor=spec(Monitor, metric="viou"),
     )

@@ -85,9 +85,9 @@ class TrajectoryRanges:
     radius: tuple[float, float] = (1.6, 2.6)
     elevation_deg: tuple[float, float] = (5.0, 45.0)
     azimuth_deg: tuple[float, float] = (0.0, 360.0)
-    speed_deg_per_frame: tuple[float, float] = (0.6, 1.4)
+    speed_deg_per_frame: tuple[float, float] = (1.0, 2.0)
     fill: tuple[float, float] = (0.85, 0.97)
-    shake_deg: tuple[float, float] = (0.0, 1.5)
+    shake_deg: tuple[float, float] = (1.0, 4.0)
     shake_period_frames: tuple[float, float] = (40.0, 120.0)
 
     def draw(

@@ -1,0 +1,142 @@
+"""Ray Train launches: the three stages, a killed worker, NaN, interruption, and refusals before anything starts."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from eventsam.engine import NonFiniteLossError
+from eventsam.metrics_log import MetricsLog
+from eventsam.spec import replace
+from ray_jobs.cluster import Resources
+from ray_jobs.train import STOP_FILE, launch
+from tests_support import render_small, small_recipe
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+
+ONE = Resources(threads_per_worker=1)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render_small(tmp_path_factory.mktemp("train"), 8)
+
+
+def losses(folder: Path) -> dict[int, float]:
+    return {int(record["step"]): record["loss"] for record in MetricsLog(folder / "metrics.jsonl").read() if "loss" in record}
+
+
+def training_workers() -> list[psutil.Process]:
+    """The processes of Ray Train workers that belong to this test."""
+    me = psutil.Process()
+    return [child for child in me.children(recursive=True) if "RayTrainWorker" in " ".join(child.cmdline()[:1])]
+
+
+@pytest.fixture(scope="module")
+def calm(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run of stage 0."""
+    folder = tmp_path_factory.mktemp("calm")
+    outcome = launch(small_recipe("reconstruct", root), folder, ONE)
+    assert outcome.status == "finished"
+    return folder
+
+
+@pytest.mark.timeout(400)
+def test_the_stages_build_on_each_other(calm: Path, root: Path, tmp_path: Path) -> None:
+    assert sorted(losses(calm)) == list(range(1, 9))
+    distill = small_recipe("distill", root, **{"task.teacher.checkpoint": str(calm)})
+    distilled = launch(distill, tmp_path / "distill", ONE)
+    assert -1 <= distilled.metrics["cosine"] <= 1
+    fuse = small_recipe("fuse", root, **{
+        "task.reconstructor.checkpoint": str(calm), "task.event_embedder.checkpoint": str(distilled.folder)})  # fmt: skip
+    fused = launch(fuse, tmp_path / "fuse", ONE)
+    assert 0 <= fused.metrics["viou"] <= 1
+    names = {name for record in MetricsLog(fused.folder / "metrics.jsonl").read() for name in record}
+    assert any(name.startswith("gate/") for name in names)
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_worker_resumes_with_equal_losses(calm: Path, root: Path, tmp_path: Path) -> None:
+    recipe = small_recipe("reconstruct", root)
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not killed:
+            if max(losses(tmp_path), default=0) >= 4:
+                for worker in training_workers():
+                    os.kill(worker.pid, signal.SIGKILL)
+                    killed.append(worker.pid)
+            time.sleep(0.02)
+
+    threading.Thread(target=kill, daemon=True).start()
+    outcome = launch(recipe, tmp_path, ONE)
+    assert killed
+    assert outcome.status == "finished"
+    assert losses(tmp_path) == losses(calm)
+    redone = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    first_steps = [record["step"] for record in redone if "loss" in record]
+    assert first_steps != sorted(set(first_steps)) or len(first_steps) == 8
+
+
+@pytest.mark.timeout(300)
+def test_two_workers_see_the_same_batches_and_nearly_the_same_losses(calm: Path, root: Path, tmp_path: Path) -> None:
+    launch(small_recipe("reconstruct", root), tmp_path, Resources(2, 0.5, threads_per_worker=1))
+    # The mean of two workers' gradients is the batch's gradient up to the order of summation.
+    assert losses(tmp_path) == pytest.approx(losses(calm), rel=2e-3)
+
+
+@pytest.mark.timeout(300)
+def test_a_stopped_run_goes_on_with_equal_losses(calm: Path, root: Path, tmp_path: Path) -> None:
+    recipe = small_recipe("reconstruct", root)
+
+    def stop() -> None:
+        while max(losses(tmp_path), default=0) < 3:
+            time.sleep(0.02)
+        (tmp_path / STOP_FILE).touch()
+
+    threading.Thread(target=stop, daemon=True).start()
+    outcome = launch(recipe, tmp_path, ONE)
+    assert outcome.status == "interrupted"
+    assert outcome.checkpoint.exists()
+    assert launch(recipe, tmp_path, ONE).status == "finished"
+    assert losses(tmp_path) == losses(calm)
+
+
+@pytest.mark.timeout(200)
+def test_nan_stops_the_run_with_step_and_samples(root: Path, tmp_path: Path) -> None:
+    recipe = replace(small_recipe("reconstruct", root), "optimizer.learning_rate", float("inf"))
+    with pytest.raises(NonFiniteLossError, match=r"at step \d+ .*samples: procedural-"):
+        launch(recipe, tmp_path, ONE)
+
+
+def test_more_workers_than_the_cluster_holds_are_refused_with_the_sum(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"64 workers x 1.0 CPU \+ 1 CPU for reading = 65.0 CPUs"):
+        launch(small_recipe("reconstruct", root), tmp_path, Resources(64))
+
+
+def test_unequal_shares_are_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="global_batch_size 12 cannot be shared equally by 5"):
+        launch(small_recipe("reconstruct", root), tmp_path, Resources(5, 0.1))
+
+
+def test_another_recipes_folder_is_refused(calm: Path, root: Path) -> None:
+    other = replace(small_recipe("reconstruct", root), "optimizer.learning_rate", 1e-5)
+    with pytest.raises(ValueError, match=r"another recipe:\n  optimizer.learning_rate: 0.002 -> 1e-05"):
+        launch(other, calm, ONE)
+
+
+def test_unknown_dataset_is_refused_before_the_launch(root: Path, tmp_path: Path) -> None:
+    recipe = replace(small_recipe("reconstruct", root), "data.dataset", "sintetic")
+    with pytest.raises(KeyError, match="did you mean 'synthetic'"):
+        launch(recipe, tmp_path, ONE)
+
+
+def test_missing_teacher_is_refused_before_the_launch(root: Path, tmp_path: Path) -> None:
+    recipe = small_recipe("distill", root)
+    with pytest.raises(ValueError, match="task.teacher.checkpoint is required"):
+        launch(recipe, tmp_path, ONE)

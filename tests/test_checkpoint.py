@@ -1,0 +1,110 @@
+"""Checkpoints: whole or absent, strict, and only ever of their own recipe."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from eventsam import checkpoint
+from eventsam.optim import AdamW
+from eventsam.spec import Spec, spec
+from eventsam.tasks.task import Task
+from eventsam.windows import Window
+
+
+class Line(Task):
+    """One linear layer."""
+
+    def __init__(self, width: int = 3) -> None:
+        super().__init__()
+        self.line = nn.Linear(width, 1)
+
+
+def recipe(length_ms: float = 10.0) -> Spec:
+    return spec(Window, length_ms=length_ms)  # type: ignore[return-value]
+
+
+def saved(root: Path, step: int = 1, task: Task | None = None) -> Path:
+    task = task or Line()
+    optimizer = AdamW().create(task, torch.device("cpu"))
+    task.line(torch.ones(1, 3)).sum().backward()  # type: ignore[union-attr, operator]
+    optimizer.step()
+    return checkpoint.save(root, task, optimizer, checkpoint.State(step, step * 8, 0.5, recipe(), "hash", {"m": 1.0}))
+
+
+def restored(folder: Path, spec_: Spec, catalog_hash: str = "hash") -> checkpoint.State:
+    task = Line()
+    return checkpoint.restore(folder, task, AdamW().create(task, torch.device("cpu")), spec_, catalog_hash)
+
+
+def test_state_round_trips(tmp_path: Path) -> None:
+    state = restored(saved(tmp_path), recipe())
+    assert (state.step, state.position, state.best, state.metrics) == (1, 8, 0.5, {"m": 1.0})
+
+
+def test_weights_and_moments_round_trip(tmp_path: Path) -> None:
+    task = Line()
+    folder = saved(tmp_path, task=task)
+    other = Line()
+    optimizer = AdamW().create(other, torch.device("cpu"))
+    checkpoint.restore(folder, other, optimizer, recipe(), "hash")
+    assert torch.equal(task.line.weight, other.line.weight)
+    assert torch.equal(optimizer.state[other.line.weight]["exp_avg"], torch.full((1, 3), 0.1))
+
+
+def test_files_are_the_three_and_no_pickle(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(checkpoint.FILES)
+    json.loads((folder / "state.json").read_text())
+
+
+@pytest.mark.parametrize("victim", checkpoint.FILES)
+def test_a_torn_checkpoint_is_passed_over_with_a_message(
+    tmp_path: Path, victim: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = saved(tmp_path, 1), saved(tmp_path, 2)
+    (second / victim).write_bytes((second / victim).read_bytes()[:10])
+    assert checkpoint.latest(tmp_path) == first
+    assert "step_000000002" in caplog.text
+
+
+def test_a_partial_folder_is_no_checkpoint(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    folder.rename(folder.with_name(f".{folder.name}.partial"))
+    assert checkpoint.latest(tmp_path) is None
+
+
+def test_another_recipe_is_refused_with_the_difference(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"another recipe:\n  length_ms: 10.0 -> 20.0"):
+        restored(saved(tmp_path), recipe(20.0))
+
+
+def test_another_catalog_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="catalog with another content"):
+        restored(saved(tmp_path), recipe(), "other")
+
+
+def test_other_shapes_are_listed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"line.weight has shape \(1, 3\), expected \(1, 5\)"):
+        checkpoint.load_task(saved(tmp_path), Line(5))
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    record = json.loads((folder / "state.json").read_text()) | {"version": 99}
+    (folder / "state.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="version 99, this release reads 1"):
+        checkpoint.read_state(folder)
+
+
+def test_no_checkpoint_is_said(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
+        checkpoint.read_state(tmp_path)
+
+
+def test_old_ones_go_and_the_best_stays(tmp_path: Path) -> None:
+    folders = [saved(tmp_path, step) for step in range(1, 6)]
+    checkpoint.keep(tmp_path, 2, folders[1])
+    assert sorted(tmp_path.glob("step_*")) == [folders[1], folders[3], folders[4]]
