@@ -23,6 +23,7 @@ from eventsam.report.verdict import verdict
 from eventsam.representations.blank import Blank
 from eventsam.simulate.settings import RenderSettings
 from eventsam.simulate.sources import ObjectSource, mesh_sources, procedural_sources
+from eventsam.simulate.trajectory import TrajectoryRanges
 from eventsam.spec import Spec, replace, spec
 from ray_jobs import ladder
 from ray_jobs.cluster import Resources, connected
@@ -41,8 +42,11 @@ class DemoSize:
 
     num_objects: int
     num_samples: Mapping[str, int]
-    settings: RenderSettings = field(default_factory=RenderSettings)
+    settings: RenderSettings = field(default_factory=lambda: SHAKEN)
 
+
+SHAKEN = RenderSettings(background="colour", trajectory=TrajectoryRanges(shake_deg=(4.0, 9.0)))
+"""A hand-held or flying camera: its shake, not the orbit, is what smears the outline."""
 
 FULL = DemoSize(640, {"reconstruct": 16_000, "distill": 8_000, "fuse": 8_000, "control": 8_000})
 QUICK = DemoSize(160, {"reconstruct": 3_000, "distill": 1_500, "fuse": 1_500, "control": 1_500})

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from tests_support import render_small
 
 from datasets_catalog import load_dataset
 from datasets_catalog.synthetic import DATASET
 from eventsam.catalog import open_catalog, table_hash, write_catalog
-from tests_support import render_small
 
 
 @pytest.fixture(scope="module")

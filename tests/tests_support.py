@@ -4,11 +4,11 @@ from pathlib import Path
 
 from datasets_catalog.synthetic import DATASET
 from eventsam.catalog import write_catalog
+from eventsam.recipe import load_recipe
 from eventsam.simulate.objects import render_object, shard_path
 from eventsam.simulate.settings import RenderSettings
 from eventsam.simulate.sources import procedural_sources
 from eventsam.spec import Spec, replace
-from eventsam.recipe import load_recipe
 
 SETTINGS = RenderSettings(
     height=32, width=32, num_frames=52, samples_per_trajectory=2, occupancy_resolution=16, background="colour",

@@ -27,8 +27,9 @@ class Reconstructor(Freezable):
     """Image encoder, mask and pointmap embedders and a shape decoder around one condition (SAM 3D, arXiv 2511.16624).
 
     `mask_prompt="box"` shows only the mask's bounding box: a precise mask of a blurry frame does not exist, and one of
-    the sharp frame would give the outline away. The condition is [rgb; mask; pointmap] tokens, each with its group's learned embedding. In train mode a sample loses
-    its mask or pointmap tokens (set to zero, their number kept) with probability `mask_dropout`, `pointmap_dropout`.
+    the sharp frame would give the outline away. The condition is [rgb; mask; pointmap] tokens, each with its group's
+    learned embedding. In train mode a sample loses its mask or pointmap tokens (set to zero, their number kept) with
+    probability `mask_dropout`, `pointmap_dropout`.
 
     Raises ValueError where the parts' widths disagree.
     """

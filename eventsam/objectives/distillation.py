@@ -21,8 +21,8 @@ class FeatureLoss:
     """L1 on block outputs and on projected tokens, with optional terms.
 
     `normalise="layer"` compares layer-normed features; `pivotal` weighs block tokens by the attention they receive in
-    the teacher (arXiv 2312.16222); `masked` restricts all terms to patches that touch the object mask; `structure_weight`
-    adds the token-to-token cosine term on the projected patches.
+    the teacher (arXiv 2312.16222); `masked` restricts all terms to patches that touch the object mask;
+    `structure_weight` adds the token-to-token cosine term on the projected patches.
     """
 
     block_weight: float = 1.0

@@ -15,9 +15,9 @@ from eventsam.tasks.task import Batch, Task
 class Reconstruct(Task):
     """Train a reconstructor against the ground-truth occupancy.
 
-    `rgb` and `mask` name the sample keys that are shown to it. With `silhouette_weight`, the image tokens must also tell
-    the mask, patch by patch: dense supervision that teaches a small encoder to see the object long before the 3-D loss
-    alone would. The silhouette head is not part of the model.
+    `rgb` and `mask` name the sample keys that are shown to it. With `silhouette_weight`, the image tokens must also
+    tell `mask`, patch by patch: dense supervision that teaches a small encoder to see the object long before the 3-D
+    loss alone would. The silhouette head is not part of the model.
     """
 
     def __init__(
@@ -35,7 +35,8 @@ class Reconstruct(Task):
             self.silhouette = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, patch**2))
         self.model, self.objective, self.rgb, self.mask = model, objective, rgb, mask
         pointmap = ("pointmap",) if model.pointmap_embedder is not None else ()
-        self.reads = (rgb, mask, *pointmap, "occupancy")
+        outline = ("mask",) if silhouette_weight and mask != "mask" else ()
+        self.reads = (rgb, mask, *outline, *pointmap, "occupancy")
 
     def predict(self, batch: Batch) -> Tensor:
         """Return occupancy logits (B, R, R, R)."""
@@ -55,7 +56,7 @@ class Reconstruct(Task):
         logits = self.model(batch[self.rgb], batch[self.mask], batch.get("pointmap"), inject=keep_last)
         losses = self.objective.with_parts(logits, batch["occupancy"])
         if self.silhouette_weight:
-            losses["silhouette"] = self._silhouette_loss(seen[0], batch[self.mask])
+            losses["silhouette"] = self._silhouette_loss(seen[0], batch["mask"])
             losses["loss"] = losses["loss"] + self.silhouette_weight * losses["silhouette"]
         return losses
 

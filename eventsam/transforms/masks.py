@@ -46,30 +46,33 @@ class MaskJitter:
 
 @dataclass(frozen=True)
 class RandomMaskSource:
-    """Use `mask_blurry` in place of `mask` with the given probability: the object as the blurry frame shows it.
+    """Put the other of `mask` and `mask_blurry` in place of `into` with the given probability.
 
-    Both keys are kept, so later transforms find what they expect. An empty `mask_blurry` is not used. Raises KeyError
-    where a sample holds `mask` but not `mask_blurry`: passing it would quietly train without the augmentation.
+    What is trained on both learns to take a mask as a hint and to read the outline from the image. Both keys are kept,
+    so later transforms find what they expect. An empty mask is not used. Raises KeyError where a sample holds one of
+    the two alone: passing it would quietly train without the augmentation.
     """
 
     probability: float = 0.5
+    into: str = "mask"
 
     def __post_init__(self) -> None:
         check_share("probability", self.probability)
+        check_image_key(self.into, MASK_KEYS)
 
     @property
     def needs(self) -> tuple[str, ...]:
         """The mask to take instead."""
-        return ("mask_blurry",)
+        return tuple(key for key in MASK_KEYS if key != self.into)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Return the sample with the drawn mask, or a shallow copy."""
         happens = rng.random() < self.probability
         swapped = dict(sample)
-        if "mask" in sample:
-            blurry = require(sample, "mask_blurry", "RandomMaskSource")
-            if happens and blurry.any():
-                swapped["mask"] = blurry.copy()
+        if self.into in sample:
+            other = require(sample, self.needs[0], "RandomMaskSource")
+            if happens and other.any():
+                swapped[self.into] = other.copy()
         return swapped
 
 

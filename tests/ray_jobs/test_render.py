@@ -4,13 +4,13 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from tests_support import SETTINGS
 
-from eventsam.catalog import open_catalog
 from datasets_catalog.synthetic import DATASET
+from eventsam.catalog import open_catalog
 from eventsam.simulate.objects import shard_path
 from eventsam.simulate.sources import mesh_sources, procedural_sources
 from ray_jobs.render import render_catalog
-from tests_support import SETTINGS
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
@@ -29,7 +29,7 @@ def test_rendering_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 def test_other_settings_in_one_folder_are_refused(tmp_path: Path) -> None:
     render_catalog(tmp_path, procedural_sources(2), SETTINGS, progress=False)
-    with pytest.raises(ValueError, match="begun with other settings .*seed: 0 -> 1"):
+    with pytest.raises(ValueError, match=r"begun with other settings .*seed: 0 -> 1"):
         render_catalog(tmp_path, procedural_sources(2), dataclasses.replace(SETTINGS, seed=1), progress=False)
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests_support import render_small, small_recipe
 
 from eventsam.engine import NonFiniteLossError
 from eventsam.metrics_log import MetricsLog
 from eventsam.spec import replace
 from ray_jobs.cluster import Resources
 from ray_jobs.train import STOP_FILE, launch
-from tests_support import render_small, small_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
@@ -28,7 +28,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def losses(folder: Path) -> dict[int, float]:
-    return {int(record["step"]): record["loss"] for record in MetricsLog(folder / "metrics.jsonl").read() if "loss" in record}
+    records = MetricsLog(folder / "metrics.jsonl").read()
+    return {int(record["step"]): record["loss"] for record in records if "loss" in record}
 
 
 def training_workers() -> list[psutil.Process]:
@@ -52,8 +53,8 @@ def test_the_stages_build_on_each_other(calm: Path, root: Path, tmp_path: Path) 
     distill = small_recipe("distill", root, **{"task.teacher.checkpoint": str(calm)})
     distilled = launch(distill, tmp_path / "distill", ONE)
     assert -1 <= distilled.metrics["cosine"] <= 1
-    fuse = small_recipe("fuse", root, **{
-        "task.reconstructor.checkpoint": str(calm), "task.event_embedder.checkpoint": str(distilled.folder)})  # fmt: skip
+    stages = {"task.reconstructor.checkpoint": str(calm), "task.event_embedder.checkpoint": str(distilled.folder)}
+    fuse = small_recipe("fuse", root, **stages)
     fused = launch(fuse, tmp_path / "fuse", ONE)
     assert 0 <= fused.metrics["viou"] <= 1
     names = {name for record in MetricsLog(fused.folder / "metrics.jsonl").read() for name in record}
@@ -138,5 +139,5 @@ def test_unknown_dataset_is_refused_before_the_launch(root: Path, tmp_path: Path
 
 def test_missing_teacher_is_refused_before_the_launch(root: Path, tmp_path: Path) -> None:
     recipe = small_recipe("distill", root)
-    with pytest.raises(ValueError, match="task.teacher.checkpoint is required"):
+    with pytest.raises(ValueError, match=r"task.teacher.checkpoint is required"):
         launch(recipe, tmp_path, ONE)
