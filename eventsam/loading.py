@@ -95,8 +95,8 @@ class Loader:
                 sample = transform(sample, generator)
         except (ValueError, OSError, KeyError) as error:
             raise ValueError(f"sample {row['sample_id']!r} of {self.catalog.root}: {error}") from error
-        sample["sample_index"] = np.int64(index).reshape(())
-        sample["position"] = np.int64(position).reshape(())
+        sample["sample_index"] = np.asarray(index, np.int64)
+        sample["position"] = np.asarray(position, np.int64)
         kept = {key: np.asarray(sample[key], order="C") for key in sorted({*self.keys, "sample_index", "position"})}
         check_sample(kept, row["sample_id"])
         return kept

@@ -59,7 +59,7 @@ def signature(target: Callable[..., Any]) -> inspect.Signature:
 
 @cache
 def _annotations(target: Callable[..., Any]) -> Mapping[str, Any]:
-    holder = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    holder = target.__init__ if inspect.isclass(target) else target
     return typing.get_type_hints(holder)
 
 

@@ -17,10 +17,10 @@ from eventsam.recipe import recipe_hash
 from eventsam.report.data import ReportData, ResultRow, training_report
 from eventsam.report.storage import JSON_NAME, load
 from eventsam.report.verdict import verdict
-from eventsam.spec import Spec, build, get
+from eventsam.spec import Spec, build, get, spec
 from eventsam.tasks.fuse import Fuse
 from eventsam.tasks.task import Task
-from eventsam.tasks.trained import resolve
+from eventsam.tasks.trained import resolve, trained_task
 from ray_jobs import ladder
 from ray_jobs.cluster import Resources, connected
 from ray_jobs.train import launch_evaluation
@@ -83,9 +83,6 @@ def _single(run: Path, split: str, root: Path | None, resources: Resources) -> l
     catalog = open_catalog(dataset, absolute(root) if root else Path(data.root)).select(split, data.where)
     order = Order(catalog.table.num_rows, 0, catalog.hash, shuffle=False)
     loader = Loader(dataset, catalog, data, tuple(sorted(task.reads)), order, augmented=False)
-    from eventsam.spec import spec
-    from eventsam.tasks.trained import trained_task
-
     trained: Spec = spec(trained_task, path=str(folder))  # type: ignore[assignment]
     states = launch_evaluation(trained, loader, BATCH_SIZE * resources.num_workers, folder.parent, resources)
     shown = "events_blurry" if isinstance(task, Fuse) else type(task).__name__.lower()

@@ -23,7 +23,7 @@ class Compare(Task):
     """
 
     frozen = ("fused", "control")
-    reads = ("rgb", "rgb_blurry", "rgb_edi", "mask", "mask_blurry", "event_image", "occupancy")
+    reads: tuple[str, ...] = ("rgb", "rgb_blurry", "rgb_edi", "mask", "mask_blurry", "event_image", "occupancy")
 
     def __init__(self, fused: str | Path, control: str | Path) -> None:
         super().__init__()

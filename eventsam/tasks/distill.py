@@ -23,7 +23,7 @@ class Distill(Task):
     """
 
     frozen = ("teacher",)
-    reads = ("rgb", "event_image")
+    reads: tuple[str, ...] = ("rgb", "event_image")
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Distill(Task):
             self.reads = (*self.reads, "mask")
         self.student.requires_grad_(False)
         trained = [self.student.encoder.patch_embed, self.student.projection]
-        trained += [self.student.encoder.blocks[block].mlp for block in self.blocks]  # type: ignore[list-item]
+        trained += [self.student.encoder.blocks[block].get_submodule("mlp") for block in self.blocks]
         for module in trained:
             module.requires_grad_(True)
         self.freeze()

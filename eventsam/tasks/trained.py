@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from torch import nn
 
@@ -64,4 +64,4 @@ def _part(path: str | Path, name: str, kind: type[Part]) -> Part:
     part = getattr(task, name, None)
     if not isinstance(part, kind):
         raise ValueError(f"the run at {path} trained a {type(task).__name__}, which has no {kind.__name__} {name!r}")
-    return cast(Part, part)
+    return part
