@@ -150,7 +150,7 @@ class Demo:
             "objects": str(len(set(catalog.table["object_id"].to_pylist()))),
             "samples": ", ".join(f"{split} {count}" for split, count in sorted(splits.items())),
             "samples seen": ", ".join(f"{stage} {self.size.num_samples[stage]}" for stage in recipes),
-            "masks": "all inputs but sharp RGB get the mask as the blurry frame shows it",
+            "masks": "all inputs get the box of the mask as the blurry frame shows it",
             "EDI": "given the sensor's nominal threshold",
         }
 

@@ -28,7 +28,10 @@ def recipe() -> Recipe:
             reconstructor=spec(trained_reconstructor, checkpoint=REQUIRED),
             event_embedder=spec(trained_event_embedder, checkpoint=REQUIRED),
             objective=spec(OccupancyLoss, gamma=1.0, focal_weight=0.3),
-            injection_blocks=(0, 1, 2, 3),
+            # The distilled event tokens mean the same as the projected RGB tokens, so that is where a short training fuses
+            # them; --set task.injection_blocks=0,1,2,3 injects into the encoder instead.
+            fusion="gated",
+            injection_blocks="final",
         ),
         data=spec(
             Data,

@@ -12,7 +12,6 @@ from eventsam.tasks.reconstruct import Reconstruct
 from eventsam.transforms.align import AlignToView
 from eventsam.transforms.crop import ObjectCrop
 from eventsam.transforms.flip import HorizontalFlip
-from eventsam.transforms.masks import RandomMaskSource
 from eventsam.transforms.resize import Resize
 from eventsam.windows import Window
 
@@ -25,6 +24,7 @@ def recipe() -> Recipe:
             Reconstruct,
             model=spec(build_reconstructor, mask_prompt="box"),
             objective=spec(OccupancyLoss, gamma=1.0, focal_weight=0.3),
+            # The prompt is what a blurry frame would give: the outline must come from the image.
             mask="mask_blurry",
             silhouette_weight=1.0,
         ),
@@ -34,8 +34,7 @@ def recipe() -> Recipe:
             root=REQUIRED,
             window=spec(Window, length_ms=10.0),
             representation=spec(Tencode),
-            # Sharp frames with sharp and with blurry boxes: the box is a hint, the outline comes from the image.
-            augment=(spec(HorizontalFlip), spec(RandomMaskSource, into="mask_blurry")),
+            augment=(spec(HorizontalFlip),),
             prepare=(
                 spec(AlignToView, resolution=32),
                 spec(ObjectCrop, scale=1.2, key="mask_blurry"),

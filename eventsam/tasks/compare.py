@@ -18,12 +18,12 @@ class Compare(Task):
     """What one reconstructor makes of five inputs.
 
     sharp_rgb (upper bound), blurry_rgb (lower bound), events_blurry (the fusion), edi (the blurry frame deblurred by
-    the event double integral) and control (the same fusion, trained and shown without events). All but sharp_rgb are
-    given the mask as the blurry frame shows it.
+    the event double integral) and control (the same fusion, trained and shown without events). All are given the
+    mask as the blurry frame shows it, so that they differ in the image alone.
     """
 
     frozen = ("fused", "control")
-    reads: tuple[str, ...] = ("rgb", "rgb_blurry", "rgb_edi", "mask", "mask_blurry", "event_image", "occupancy")
+    reads: tuple[str, ...] = ("rgb", "rgb_blurry", "rgb_edi", "mask_blurry", "event_image", "occupancy")
 
     def __init__(self, fused: str | Path, control: str | Path) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Compare(Task):
         model, pointmap = self.fused.reconstructor, batch.get("pointmap")
         blank = {**batch, "event_image": torch.zeros_like(batch["event_image"])}
         return {
-            "sharp_rgb": model(batch["rgb"], batch["mask"], pointmap),
+            "sharp_rgb": model(batch["rgb"], batch["mask_blurry"], pointmap),
             "blurry_rgb": model(batch["rgb_blurry"], batch["mask_blurry"], pointmap),
             "events_blurry": self.fused.predict(batch),
             "edi": model(batch["rgb_edi"], batch["mask_blurry"], pointmap),

@@ -18,8 +18,8 @@ from eventsam.tasks.task import Batch, Task
 class Fuse(Task):
     """Train only the fusion (Event-SAM3D stage 2).
 
-    The target is the reconstructor's own occupancy from sharp RGB and the sharp mask ("teacher"), the ground truth
-    ("truth"), or their mean ("both"). `injection_blocks` are blocks of the RGB encoder, or "final" for its projected
+    The target is the reconstructor's own occupancy from sharp RGB ("teacher"), the ground truth ("truth"), or their mean
+    ("both"); the mask is the blurry frame's for both, so that they differ in the image alone. `injection_blocks` are blocks of the RGB encoder, or "final" for its projected
     tokens; None takes the defaults for its depth.
     """
 
@@ -47,7 +47,7 @@ class Fuse(Task):
         width = reconstructor.width if injection_blocks == FINAL else encoder.width
         self.fusion = Injected(fusion, width, injection_blocks, num_heads, encoder.num_blocks)
         pointmap = ("pointmap",) if reconstructor.pointmap_embedder is not None else ()
-        sharp = ("rgb", "mask") if target != "truth" else ()
+        sharp = ("rgb",) if target != "truth" else ()
         self.reads = ("rgb_blurry", "mask_blurry", "event_image", *sharp, *pointmap, "occupancy")
         self.freeze()
 
@@ -81,6 +81,6 @@ class Fuse(Task):
         truth = batch["occupancy"].float()
         if self.target == "truth":
             return truth
-        logits: Tensor = self.reconstructor(batch["rgb"], batch["mask"], batch.get("pointmap"))
+        logits: Tensor = self.reconstructor(batch["rgb"], batch["mask_blurry"], batch.get("pointmap"))
         taught = torch.sigmoid(logits.float())
         return taught if self.target == "teacher" else (taught + truth) / 2

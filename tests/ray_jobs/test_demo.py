@@ -1,0 +1,109 @@
+"""The demo, cut to a minute: every stage through Ray, five inputs compared, everything written and tracked."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from typer.testing import CliRunner
+
+from eventsam.simulate.meshes import load_mesh
+from eventsam.tracking import default_uri
+from ray_jobs.__main__ import app
+from ray_jobs.cluster import Resources
+from ray_jobs.demo import QUICK, STAGES, Demo, write_results
+from ray_jobs.supervise import Tracking
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(400)]
+
+SMALL = dataclasses.replace(
+    QUICK,
+    num_objects=16,
+    num_samples=dict.fromkeys(STAGES, 48),
+    settings=dataclasses.replace(QUICK.settings, samples_per_trajectory=1, split_fractions=(0.5, 0.2, 0.3)),
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    tracking = Tracking("eventsam-demo")
+    job = Demo(folder, SMALL, 3, None, (), Resources(), tracking)
+    write_results(folder, job.run(["eventsam", "demo"]), tracking, folder / "out.json")
+    return folder
+
+
+def test_the_json_holds_what_was_promised(finished: Path) -> None:
+    result = json.loads((finished / "out.json").read_text())
+    assert {"rows", "gap_closed", "seconds", "peak_memory_bytes"} <= result.keys()
+    keys = {"input", "blur", "metric", "mean", "low", "high", "num_objects", "seed"}
+    assert all(row.keys() == keys for row in result["rows"])
+    cells = {(row["input"], row["blur"]) for row in result["rows"]}
+    inputs = ("sharp_rgb", "blurry_rgb", "events_blurry", "edi", "control")
+    assert cells == {(name, blur) for name in inputs for blur in ("easy", "medium", "hard")}
+    assert {row["metric"] for row in result["rows"]} >= {"viou", "chamfer", "cd_p", "cd_n", "f_score"}
+    assert {row["seed"] for row in result["rows"]} == {3}
+    assert result["gap_closed"].keys() == {"easy", "medium", "hard"}
+    assert {"render", *STAGES, "evaluate", "report"} <= result["seconds"].keys()
+    assert result["peak_memory_bytes"] > 2**28
+
+
+def test_the_page_needs_nothing_from_outside(finished: Path) -> None:
+    page = (finished / "report.html").read_text()
+    assert not re.search(r"""(?:src|href|url)\s*[=(]\s*["']?(?:https?:)?//""", page)
+    assert "data:image/png;base64," in page
+
+
+def test_mlflow_holds_parameters_metrics_figures_checkpoints_and_hashes(finished: Path) -> None:
+    client = MlflowClient(default_uri(finished))
+    experiment = client.get_experiment_by_name("eventsam-demo")
+    assert experiment is not None
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {*STAGES, "results"}
+    for stage in STAGES:
+        run = runs[stage]
+        assert run.info.status == "FINISHED"
+        assert {"code_hash", "recipe_hash", "catalog_hash"} <= run.data.tags.keys()
+        assert run.data.params["budget.num_samples"] == "48"
+        assert any(name.startswith("best/") for name in run.data.metrics)
+        assert "loss" in run.data.metrics
+        files = [item.path for item in client.list_artifacts(run.info.run_id, "checkpoint")]
+        assert "checkpoint/model.safetensors" in files
+    figures = [item.path for item in client.list_artifacts(runs["results"].info.run_id, "figures")]
+    assert "figures/blur_ladder.png" in figures
+
+
+def test_the_report_is_rebuilt_from_its_data(finished: Path, tmp_path: Path) -> None:
+    arguments = ["report", str(finished), "--out", str(tmp_path / "again.html"), "--json", str(tmp_path / "again.json")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "again.json").read_text()) == json.loads((finished / "out.json").read_text())
+    assert (tmp_path / "again.html").read_text() == (finished / "report.html").read_text()
+
+
+def test_one_run_has_a_report_of_its_curves(finished: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["report", str(finished / "fuse"), "--out", str(tmp_path / "fuse.html")])
+    assert result.exit_code == 0, result.output
+    assert "data:image/png;base64," in (tmp_path / "fuse.html").read_text()
+
+
+def test_evaluate_gives_the_same_numbers(finished: Path, tmp_path: Path) -> None:
+    runs = [str(finished / "fuse"), "--control", str(finished / "control")]
+    arguments = ["evaluate", *runs, "--json", str(tmp_path / "e.json")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    first, second = (json.loads(path.read_text())["rows"] for path in (finished / "out.json", tmp_path / "e.json"))
+    assert first == second
+
+
+def test_given_meshes_are_held_out(tmp_path: Path) -> None:
+    import trimesh
+
+    (tmp_path / "meshes").mkdir()
+    trimesh.creation.capsule().export(tmp_path / "meshes" / "capsule.obj")
+    assert load_mesh(tmp_path / "meshes" / "capsule.obj").closed
+    job = Demo(tmp_path, SMALL, 0, tmp_path / "meshes", (), Resources(), Tracking())
+    splits = {name: source.split or job._settings().split_of(source.index) for name, source in job._sources().items()}
+    assert [name for name, split in splits.items() if split == "test"] == ["capsule"]
