@@ -45,11 +45,15 @@ class DemoSize:
     settings: RenderSettings = field(default_factory=lambda: SHAKEN)
 
 
-SHAKEN = RenderSettings(background="colour", trajectory=TrajectoryRanges(shake_deg=(4.0, 9.0)))
+SHAKEN = RenderSettings(
+    background="colour",
+    trajectory=TrajectoryRanges(shake_deg=(4.0, 9.0)),
+    split_fractions=(0.8, 0.05, 0.15),
+)
 """A hand-held or flying camera: its shake, not the orbit, is what smears the outline."""
 
-FULL = DemoSize(640, {"reconstruct": 16_000, "distill": 8_000, "fuse": 8_000, "control": 8_000})
-QUICK = DemoSize(160, {"reconstruct": 3_000, "distill": 1_500, "fuse": 1_500, "control": 1_500})
+FULL = DemoSize(640, {"reconstruct": 13_000, "distill": 6_000, "fuse": 4_000, "control": 4_000})
+QUICK = DemoSize(240, {"reconstruct": 4_000, "distill": 1_600, "fuse": 800, "control": 800})
 
 
 @dataclass(frozen=True)

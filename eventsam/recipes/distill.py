@@ -25,7 +25,7 @@ def recipe() -> Recipe:
         task=spec(
             Distill,
             teacher=spec(trained_rgb_embedder, checkpoint=REQUIRED),
-            objective=spec(FeatureLoss, normalise="layer"),
+            objective=spec(FeatureLoss, projected_weight=2.0, normalise="layer"),
             blocks=(0, 1, 2, 3),
         ),
         data=spec(
@@ -41,6 +41,6 @@ def recipe() -> Recipe:
             ),
         ),
         optimizer=spec(AdamW, learning_rate=2e-3),
-        budget=spec(Budget, num_samples=10_000, global_batch_size=16),
+        budget=spec(Budget, num_samples=10_000, global_batch_size=8),
         monitor=spec(Monitor, metric="cosine"),
     )

@@ -28,8 +28,8 @@ def recipe() -> Recipe:
             reconstructor=spec(trained_reconstructor, checkpoint=REQUIRED),
             event_embedder=spec(trained_event_embedder, checkpoint=REQUIRED),
             objective=spec(OccupancyLoss, gamma=1.0, focal_weight=0.3),
-            # The distilled event tokens mean the same as the projected RGB tokens, so that is where a short training fuses
-            # them; --set task.injection_blocks=0,1,2,3 injects into the encoder instead.
+            # The distilled event tokens mean the same as the projected RGB tokens, so that is where a short training
+            # fuses them; --set task.injection_blocks=0,1,2,3 injects into the encoder instead.
             fusion="gated",
             injection_blocks="final",
         ),
@@ -46,7 +46,7 @@ def recipe() -> Recipe:
                 spec(Resize, height=64, width=64),
             ),
         ),
-        optimizer=spec(AdamW, learning_rate=2e-3),
-        budget=spec(Budget, num_samples=10_000, global_batch_size=16),
+        optimizer=spec(AdamW, learning_rate=3e-3),
+        budget=spec(Budget, num_samples=10_000, global_batch_size=8),
         monitor=spec(Monitor, metric="viou"),
     )

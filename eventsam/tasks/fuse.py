@@ -18,9 +18,9 @@ from eventsam.tasks.task import Batch, Task
 class Fuse(Task):
     """Train only the fusion (Event-SAM3D stage 2).
 
-    The target is the reconstructor's own occupancy from sharp RGB ("teacher"), the ground truth ("truth"), or their mean
-    ("both"); the mask is the blurry frame's for both, so that they differ in the image alone. `injection_blocks` are blocks of the RGB encoder, or "final" for its projected
-    tokens; None takes the defaults for its depth.
+    The target is the reconstructor's own occupancy from sharp RGB ("teacher"), the ground truth ("truth"), or their
+    mean ("both"); the mask is the blurry frame's for both, so that they differ in the image alone. `injection_blocks`
+    are blocks of the RGB encoder, or "final" for its projected tokens; None takes the defaults for its depth.
     """
 
     frozen = ("reconstructor", "event_embedder")
