@@ -32,7 +32,7 @@ Runs = Annotated[Path, typer.Option(help="Folder that holds the runs and, unless
 TrackingUri = Annotated[
     str | None, typer.Option(help="MLflow tracking URI; default: a SQLite file in the runs' folder.")
 ]
-Workers = Annotated[int, typer.Option(min=1, help="Ray Train workers.")]
+Workers = Annotated[int, typer.Option(min=0, help="Ray Train workers; 0 trains in this process, restarted by nobody.")]
 Cpus = Annotated[float, typer.Option(min=0.01, help="Logical CPUs per worker.")]
 Gpus = Annotated[float, typer.Option(min=0.0, help="GPUs per worker.")]
 Threads = Annotated[int, typer.Option(min=0, help="Torch threads per worker; 0 shares this machine's cores.")]
@@ -50,6 +50,7 @@ def demo(
     z_up: Annotated[
         list[str] | None, typer.Option(help="Pattern of meshes with z up, as in 'ycb/*'; others: y.")
     ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Ray Train workers; 0 trains in this process.")] = 0,
     threads: Threads = 0,
     tracking_uri: TrackingUri = None,
     json_file: JsonFile = None,
@@ -65,7 +66,13 @@ def demo(
     tracking = Tracking(experiment="eventsam-demo", uri=tracking_uri)
     patterns = tuple(z_up or ())
     job = Demo(
-        folder, QUICK if quick else FULL, seed, meshes, patterns, Resources(threads_per_worker=threads), tracking
+        folder,
+        QUICK if quick else FULL,
+        seed,
+        meshes,
+        patterns,
+        Resources(workers, threads_per_worker=threads),
+        tracking,
     )
     report = job.run(["eventsam", *sys.argv[1:]])
     html = write_results(folder, report, tracking, json_file)

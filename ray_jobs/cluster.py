@@ -20,7 +20,11 @@ QUIET_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Resources:
-    """What one run asks of the cluster."""
+    """What one run asks of the cluster.
+
+    With `num_workers` 0 the training runs in this very process (Ray Train's local mode): it starts at once and takes no
+    memory twice, but nobody restarts it. Its data still come from Ray Data.
+    """
 
     num_workers: int = 1
     cpus_per_worker: float = 1.0
@@ -30,7 +34,12 @@ class Resources:
     @property
     def num_threads(self) -> int:
         """Torch threads per worker: as stated, else this machine's cores shared by the workers."""
-        return self.threads_per_worker or max(1, (os.cpu_count() or 1) // self.num_workers)
+        return self.threads_per_worker or max(1, (os.cpu_count() or 1) // self.num_shares)
+
+    @property
+    def num_shares(self) -> int:
+        """Into how many parts a global batch is cut."""
+        return max(1, self.num_workers)
 
 
 @contextmanager
@@ -42,6 +51,8 @@ def connected(object_store_mib: int = 512) -> Iterator[None]:
     """
     for name, value in QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    for name in ("ray.data", "ray.train", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     if ray.is_initialized():
         yield
         return

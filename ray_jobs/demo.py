@@ -48,11 +48,11 @@ class DemoSize:
 SHAKEN = RenderSettings(
     background="colour",
     trajectory=TrajectoryRanges(shake_deg=(4.0, 9.0)),
-    split_fractions=(0.8, 0.05, 0.15),
+    split_fractions=(0.82, 0.03, 0.15),
 )
 """A hand-held or flying camera: its shake, not the orbit, is what smears the outline."""
 
-FULL = DemoSize(640, {"reconstruct": 13_000, "distill": 6_000, "fuse": 4_000, "control": 4_000})
+FULL = DemoSize(640, {"reconstruct": 12_000, "distill": 5_000, "fuse": 4_000, "control": 4_000})
 QUICK = DemoSize(240, {"reconstruct": 4_000, "distill": 1_600, "fuse": 800, "control": 800})
 
 

@@ -84,7 +84,7 @@ def _single(run: Path, split: str, root: Path | None, resources: Resources) -> l
     order = Order(catalog.table.num_rows, 0, catalog.hash, shuffle=False)
     loader = Loader(dataset, catalog, data, tuple(sorted(task.reads)), order, augmented=False)
     trained: Spec = spec(trained_task, path=str(folder))  # type: ignore[assignment]
-    states = launch_evaluation(trained, loader, BATCH_SIZE * resources.num_workers, folder.parent, resources)
+    states = launch_evaluation(trained, loader, BATCH_SIZE * resources.num_shares, folder.parent, resources)
     shown = "events_blurry" if isinstance(task, Fuse) else type(task).__name__.lower()
     objects = np.array(catalog.table["object_id"].to_pylist())
     blurs = np.array(catalog.table["blur"].to_pylist()) if "blur" in catalog.table.column_names else None

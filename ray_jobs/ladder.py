@@ -68,7 +68,7 @@ def open_ladder(fused: Path, control: Path, split: str = "test", root: str | Non
 
 def measure(ladder: Ladder, folder: Path, resources: Resources, batch_size: int = 48) -> Values:
     """Evaluate the five inputs on the cluster."""
-    states = launch_evaluation(ladder.task, ladder.loader, batch_size * resources.num_workers, folder, resources)
+    states = launch_evaluation(ladder.task, ladder.loader, batch_size * resources.num_shares, folder, resources)
     return {name: rows[np.argsort(rows[:, 0]), 1] for name, rows in states.items()}
 
 

@@ -138,7 +138,7 @@ def launch(recipe: Spec, folder: Path, resources: Resources, *, max_failures: in
     (folder / "recipe.json").write_text(json.dumps(to_json(recipe), indent=1))
     _check_same_recipe(folder, recipe)
     batch_size = built.budget.global_batch_size
-    layout = pipeline.layout_of(training, 0, built.budget.num_steps * batch_size, batch_size, resources.num_workers)
+    layout = pipeline.layout_of(training, 0, built.budget.num_steps * batch_size, batch_size, resources.num_shares)
     config = {
         "recipe": to_json(recipe),
         "folder": folder,
@@ -149,7 +149,7 @@ def launch(recipe: Spec, folder: Path, resources: Resources, *, max_failures: in
     }
     datasets = {
         "train": lambda: _rest_of_stream(training, layout, folder / "checkpoints"),
-        "val": _whole_stream(validation, batch_size, resources.num_workers),
+        "val": _whole_stream(validation, batch_size, resources.num_shares),
     }
     returned = _run(_train_worker, config, datasets, resources, folder, max_failures)
     if "error" in returned:
@@ -171,9 +171,9 @@ def launch_evaluation(
 ) -> dict[str, NDArray[np.float64]]:
     """Evaluate a task on a loader's samples on the connected cluster; return the merged metric states as arrays."""
     check_resources(resources)
-    layout = _whole_layout(loader, global_batch_size, resources.num_workers)
+    layout = _whole_layout(loader, global_batch_size, resources.num_shares)
     config = {"task": to_json(task), "folder": absolute(folder), "layout": layout, "num_threads": resources.num_threads}
-    datasets = {"eval": _whole_stream(loader, global_batch_size, resources.num_workers)}
+    datasets = {"eval": _whole_stream(loader, global_batch_size, resources.num_shares)}
     return _run(_evaluation_worker, config, datasets, resources, absolute(folder), max_failures=1)
 
 
@@ -191,8 +191,7 @@ def _run(
         scaling_config=ScalingConfig(
             num_workers=resources.num_workers,
             use_gpu=resources.gpus_per_worker > 0,
-            resources_per_worker={"CPU": resources.cpus_per_worker}
-            | ({"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {}),
+            resources_per_worker=_per_worker(resources) if resources.num_workers else None,
         ),
         run_config=RunConfig(
             # Ray would resume a finished run of the same name by itself; positions are this project's own to keep.
@@ -205,6 +204,11 @@ def _run(
         torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
     )
     return trainer.fit().return_value
+
+
+def _per_worker(resources: Resources) -> dict[str, float]:
+    gpus = {"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {}
+    return {"CPU": resources.cpus_per_worker} | gpus
 
 
 def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
