@@ -104,7 +104,7 @@ def train(
     spec = changed(load_recipe(recipe), changes)
     folder = run_folder(runs, name or f"{recipe}-{datetime.now():%Y%m%d-%H%M%S}", resume)
     resources = Resources(workers, cpus_per_worker, gpus_per_worker, threads)
-    with connected():
+    with connected(num_cpus=resources.logical_cpus):
         outcome = run_training(spec, folder, resources, Tracking(experiment, tracking_uri))
     metrics = {key: round(value, 6) for key, value in outcome.metrics.items()}
     typer.echo(f"{outcome.status} at step {outcome.step}: {json.dumps(metrics)}")

@@ -18,6 +18,10 @@ QUIET_ENVIRONMENT = {
 }
 
 
+LOGICAL_CPUS = 4
+"""The trainer and the readers of one run need them; on a laptop of two cores they take turns."""
+
+
 @dataclass(frozen=True)
 class Resources:
     """What one run asks of the cluster.
@@ -37,17 +41,21 @@ class Resources:
         return self.threads_per_worker or max(1, (os.cpu_count() or 1) // self.num_shares)
 
     @property
+    def logical_cpus(self) -> int:
+        """Logical CPUs of a cluster started for this run alone: readers only, where the trainer is this process."""
+        return LOGICAL_CPUS if self.num_workers else 2
+
+    @property
     def num_shares(self) -> int:
         """Into how many parts a global batch is cut."""
         return max(1, self.num_workers)
 
 
 @contextmanager
-def connected(object_store_mib: int = 512) -> Iterator[None]:
+def connected(object_store_mib: int = 512, num_cpus: int = LOGICAL_CPUS) -> Iterator[None]:
     """Join the cluster that RAY_ADDRESS names, or start one here for the time of the block.
 
-    A cluster started here has at least four logical CPUs: the trainer and the readers of one run need them, and on a
-    laptop of two cores they take turns.
+    A cluster started here has `num_cpus` logical CPUs, and no fewer than this machine's cores.
     """
     for name, value in QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -63,7 +71,7 @@ def connected(object_store_mib: int = 512) -> Iterator[None]:
         ray.init(runtime_env=environment, **settings)
     else:
         ray.init(
-            num_cpus=max(4, os.cpu_count() or 1),
+            num_cpus=max(num_cpus, os.cpu_count() or 1),
             object_store_memory=object_store_mib * 2**20,
             include_dashboard=False,
             runtime_env=environment,

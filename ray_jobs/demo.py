@@ -52,7 +52,7 @@ SHAKEN = RenderSettings(
 )
 """A hand-held or flying camera: its shake, not the orbit, is what smears the outline."""
 
-FULL = DemoSize(640, {"reconstruct": 12_000, "distill": 5_000, "fuse": 4_000, "control": 4_000})
+FULL = DemoSize(560, {"reconstruct": 11_000, "distill": 5_000, "fuse": 3_600, "control": 3_600})
 QUICK = DemoSize(240, {"reconstruct": 4_000, "distill": 1_600, "fuse": 800, "control": 800})
 
 
@@ -72,7 +72,7 @@ class Demo:
     def run(self, command: list[str]) -> ReportData:
         """Do everything and return what the report shows."""
         started = time.perf_counter()
-        with watched_memory() as peak, connected():
+        with watched_memory() as peak, connected(num_cpus=self.resources.logical_cpus):
             self.seconds["start Ray"] = time.perf_counter() - started
             report = self._stages(command)
         return dataclasses.replace(report, peak_memory_bytes=peak.num_bytes)

@@ -32,7 +32,7 @@ def evaluate_run(run: Path, control: Path | None, split: str, root: Path | None,
     """Evaluate a run, or with its control the five inputs of the blur ladder, on one split."""
     started = time.perf_counter()
     run = absolute(run)
-    with watched_memory() as peak, connected():
+    with watched_memory() as peak, connected(num_cpus=resources.logical_cpus):
         if control is not None:
             held_out = ladder.open_ladder(run, absolute(control), split, str(absolute(root)) if root else None)
             values = ladder.measure(held_out, resolve(run).parent.parent / "evaluate", resources)

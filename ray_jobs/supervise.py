@@ -81,20 +81,24 @@ def _watched(run: Callable[[], T], folder: Path, num_steps: int) -> T:
     """Run in a thread, so that this one can show progress and hear Ctrl-C."""
     results: list[T] = []
     errors: list[BaseException] = []
+    # Not Thread.join: interrupted by Ctrl-C, it takes a living thread for a dead one (CPython 3.11).
+    done = threading.Event()
 
     def target() -> None:
         try:
             results.append(run())
         except BaseException as error:  # raised again below, in the thread that asked
             errors.append(error)
+        finally:
+            done.set()
 
     thread = threading.Thread(target=target, name="training", daemon=True)
     thread.start()
     with _Display(folder, num_steps) as display:
         stops = 0
-        while thread.is_alive():
+        while not done.is_set():
             try:
-                thread.join(0.5)
+                done.wait(0.5)
                 display.refresh()
             except KeyboardInterrupt:
                 stops += 1

@@ -153,7 +153,7 @@ def launch(recipe: Spec, folder: Path, resources: Resources, *, max_failures: in
     }
     returned = _run(_train_worker, config, datasets, resources, folder, max_failures)
     if "error" in returned:
-        raise NonFiniteLossError(returned["error"])
+        raise (ValueError if returned["finite"] else NonFiniteLossError)(returned["error"])
     last = folder / "checkpoints" / returned["checkpoint"]
     return Outcome(
         returned["status"],
@@ -243,7 +243,11 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
         )
     except NonFiniteLossError as error:
         # All workers see it at the same step and none would do better on a second try.
-        return {"error": str(error)}
+        return {"error": str(error), "finite": False}
+    except (ValueError, KeyError) as error:
+        if run.world_size > 1:
+            raise  # the others wait for this worker: let Ray stop them
+        return {"error": str(error), "finite": True}
     last = summary.checkpoint.name if summary.checkpoint else ""
     return {"status": summary.status, "step": summary.step, "metrics": dict(summary.metrics), "checkpoint": last}
 

@@ -32,11 +32,11 @@ def small_recipe(name: str, root: Path, **changes: object) -> Spec:
     if name == "reconstruct":
         settings |= {"task.model.preset": "micro", "task.model.image_size": 32, "task.model.resolution": 8}
     if name == "distill":
-        settings |= {"data.prepare.0.height": 32, "data.prepare.0.width": 32, "task.blocks": (0, 1, 2)}
+        settings |= {"data.prepare.1.height": 32, "data.prepare.1.width": 32, "task.blocks": (0, 1, 2)}
     else:
-        settings["data.prepare.0.resolution"] = 8
+        settings |= {"data.prepare.0.resolution": 8, "data.prepare.2.height": 32, "data.prepare.2.width": 32}
     if name == "fuse":
-        settings |= {"task.injection_blocks": (0, 2), "task.num_heads": 2}
+        settings |= {"task.fusion": "flamingo", "task.injection_blocks": (0, 2), "task.num_heads": 2}
     for path, value in (settings | changes).items():
         recipe = replace(recipe, path, value)
     return recipe
