@@ -169,7 +169,7 @@ def _build_decoder(encoder: ImageEncoder, resolution: int, positive_rate: float)
         coarse_grid=max(fine_grid // 2, 1),
         fine_grid=fine_grid,
         coarse_width=encoder.width,
-        fine_width=encoder.width // 4,
+        fine_width=max(encoder.width // 4, 16),
         num_heads=encoder.num_heads,
         positive_rate=positive_rate,
     )

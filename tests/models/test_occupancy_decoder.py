@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from eventsam.models.attention import CrossAttention, grid_positions
+from eventsam.models.lookup import ProjectedLookup, cell_centres, grid_places
 from eventsam.models.occupancy import OccupancyDecoder, unfold_cells
 
 
@@ -21,7 +22,7 @@ def test_logits_start_at_the_positive_rate() -> None:
 
 def test_every_parameter_gets_a_gradient() -> None:
     decoder = small_decoder()
-    (decoder(torch.randn(2, 5, 20)) * torch.randn(2, 16, 16, 16)).sum().backward()
+    (decoder(torch.randn(2, 5, 20), grid_places(2, 2, 1)) * torch.randn(2, 16, 16, 16)).sum().backward()
     assert [name for name, p in decoder.named_parameters() if p.grad is None or p.grad.abs().sum() == 0] == []
 
 
@@ -69,3 +70,17 @@ def test_refusals() -> None:
 def test_64_cells_per_side() -> None:
     decoder = OccupancyDecoder(32, 64, 8, 16, coarse_width=12, fine_width=6, num_heads=2, num_coarse_layers=1)
     assert decoder(torch.randn(1, 3, 32)).shape == (1, 64, 64, 64)
+
+
+def test_a_cell_looks_where_it_projects_to_first() -> None:
+    lookup, places = ProjectedLookup(2), grid_places(4, 4, 1)
+    cells = torch.tensor([[0.375, 0.2, 0.375], [-0.375, -0.4, -0.375]])
+    bias = lookup(cells, places)
+    assert bias.shape == (2, 2, 17)
+    # Right and up in the view frame is the last column of the first row; left and down the first of the last.
+    assert (bias[:, :, 1:].argmax(dim=-1) == torch.tensor([3, 12])).all()
+    assert (bias[:, :, 0] == 0).all()
+
+
+def test_cells_of_a_grid_are_named_by_their_centres() -> None:
+    assert cell_centres(2)[1].tolist() == [-0.25, -0.25, 0.25]

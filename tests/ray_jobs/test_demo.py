@@ -30,7 +30,7 @@ SMALL = dataclasses.replace(
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
     tracking = Tracking("eventsam-demo")
-    job = Demo(folder, SMALL, 3, None, (), Resources(), tracking)
+    job = Demo(folder, SMALL, 3, None, (), Resources(0), tracking)
     write_results(folder, job.run(["eventsam", "demo"]), tracking, folder / "out.json")
     return folder
 
@@ -90,7 +90,7 @@ def test_one_run_has_a_report_of_its_curves(finished: Path, tmp_path: Path) -> N
 
 
 def test_evaluate_gives_the_same_numbers(finished: Path, tmp_path: Path) -> None:
-    runs = [str(finished / "fuse"), "--control", str(finished / "control")]
+    runs = [str(finished / "fuse"), "--control", str(finished / "control"), "--workers", "0"]
     arguments = ["evaluate", *runs, "--json", str(tmp_path / "e.json")]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output

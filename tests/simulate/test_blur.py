@@ -23,11 +23,11 @@ def test_blurry_frame_is_the_mean() -> None:
     np.testing.assert_allclose(blurred_image(image, 2, 8), image[2:8].mean(axis=0), rtol=1e-6)
 
 
-def test_mask_needs_half_of_the_exposure_and_is_never_empty() -> None:
+def test_mask_needs_a_quarter_of_the_exposure_and_is_never_empty() -> None:
     mask = np.zeros((10, 1, 1, 12), np.uint8)
     mask[:, 0, 0, 0] = 1
-    mask[:5, 0, 0, 1] = 1
-    mask[:4, 0, 0, 2] = 1
+    mask[:3, 0, 0, 1] = 1
+    mask[:2, 0, 0, 2] = 1
     np.testing.assert_array_equal(blurred_mask(mask, 0, 10)[0, 0, :3], [1, 1, 0])
     moving = np.zeros((10, 1, 1, 12), np.uint8)
     moving[np.arange(10), 0, 0, np.arange(10)] = 1
