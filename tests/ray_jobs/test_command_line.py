@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,18 +105,33 @@ def test_control_c_saves_and_resume_finishes(root: Path, tmp_path: Path) -> None
 
 
 @pytest.fixture
-def head() -> Iterator[str]:
-    """A Ray head with a dashboard, as a cluster has; given back afterwards."""
+def head(tmp_path: Path) -> Iterator[str]:
+    """A Ray head with a dashboard, as a cluster has; it ends with its own process, and no other Ray with it."""
+    address = "http://127.0.0.1:8299"
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-    bin_folder = Path(sys.executable).parent
-    ray = [str(bin_folder / "ray")]
-    subprocess.run(
-        [*ray, "start", "--head", "--port=0", "--num-cpus=4", "--dashboard-port=8299", "--disable-usage-stats",
-         "--object-store-memory=200000000"],
-        check=True, capture_output=True, env=environment, timeout=120,
-    )  # fmt: skip
-    yield "http://127.0.0.1:8299"
-    subprocess.run([*ray, "stop", "--force"], check=False, capture_output=True, timeout=60)
+    with (tmp_path / "head.log").open("w") as log:
+        process = subprocess.Popen(
+            [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--port=6399", "--num-cpus=4",
+             "--dashboard-port=8299", "--object-store-memory=200000000"],
+            stdout=log, stderr=log, env=environment,
+        )  # fmt: skip
+    try:
+        _wait_for(f"{address}/api/version", process, tmp_path / "head.log")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.5)
+    raise RuntimeError(f"the head did not come up:\n{log.read_text()}")
 
 
 @pytest.mark.ray
