@@ -71,6 +71,8 @@ def connected(object_store_mib: int = 512, num_cpus: int = LOGICAL_CPUS) -> Iter
         ray.init(runtime_env=environment, **settings)
     else:
         ray.init(
+            # Not the cluster that some other program left running here.
+            address="local",
             num_cpus=max(num_cpus, os.cpu_count() or 1),
             object_store_memory=object_store_mib * 2**20,
             include_dashboard=False,
