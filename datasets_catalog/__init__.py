@@ -2,10 +2,10 @@
 
 import importlib
 import pkgutil
-from difflib import get_close_matches
 from typing import cast
 
 from eventsam.dataset import Dataset
+from eventsam.unknown_name import unknown_name
 
 
 def dataset_names() -> list[str]:
@@ -21,7 +21,5 @@ def load_dataset(name: str) -> Dataset:
     """
     names = dataset_names()
     if name not in names:
-        nearest = get_close_matches(name, names, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise KeyError(f"unknown dataset {name!r}{hint} (there are: {', '.join(names)})")
+        raise KeyError(unknown_name("dataset", name, names))
     return cast(Dataset, importlib.import_module(f"{__name__}.{name}").DATASET)

@@ -4,7 +4,6 @@ import hashlib
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from eventsam.io.recording import Frame, Recording
 from eventsam.io.rectify import Rectification, rectification
 from eventsam.io.text import TextRecording, read_calibration
 from eventsam.sample import Sample
+from eventsam.unknown_name import unknown_name
 from eventsam.windows import Window
 
 SURROUNDINGS = Window(50.0)
@@ -90,9 +90,7 @@ class Davis:
         keys_provided = [key for key in self.provides if key != "events"]
         for key in keys:
             if key not in keys_provided:
-                nearest = get_close_matches(key, keys_provided, n=1)
-                hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-                raise KeyError(f"davis does not provide {key!r}{hint} (allowed: {', '.join(keys_provided)})")
+                raise KeyError(unknown_name("key of davis", key, keys_provided))
         if not keys:
             return {}
         image = _read_frame(_open(root / row["shard"])[0], int(row["frame"]))

@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eventsam.dataset import INDEX_COLUMNS, Dataset
+from eventsam.unknown_name import unknown_name
 
 SCHEMA_VERSION = 1
 
@@ -39,7 +39,7 @@ class Catalog:
         table = self.table
         for column, values in conditions.items():
             if column not in table.column_names:
-                raise KeyError(_unknown(f"column of {self.root}", column, table.column_names))
+                raise KeyError(unknown_name(f"column of {self.root}", column, table.column_names))
             present = pc.unique(self.table[column]).to_pylist()
             for value in values:
                 if value not in present:
@@ -152,9 +152,3 @@ def _check_columns(table: pa.Table, source: str) -> None:
             raise ValueError(f"{source}: column {name!r} is {table.schema.field(name).type}, expected {kind}")
     if pc.count_distinct(table["sample_id"]).as_py() != table.num_rows:
         raise ValueError(f"{source}: sample_id is not unique")
-
-
-def _unknown(what: str, name: str, allowed: Sequence[str]) -> str:
-    nearest = get_close_matches(name, allowed, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return f"unknown {what}: {name!r}{hint} (allowed: {', '.join(allowed)})"

@@ -2,30 +2,18 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eventsam.catalog import Catalog
 from eventsam.dataset import Dataset
-from eventsam.events import Events
 from eventsam.order import Order, sample_generator
+from eventsam.representations import Representation
 from eventsam.sample import Sample, check_key, check_sample
 from eventsam.transforms.transform import Transform
 from eventsam.windows import Window
-
-
-class Representation(Protocol):
-    """Events of a window to a dense (C, H, W) image."""
-
-    @property
-    def num_channels(self) -> int:
-        """Channels of the image."""
-
-    def __call__(self, events: Events, t0: int, t1: int) -> NDArray[Any]:
-        """Return the (C, H, W) image of the events in [t0, t1) us."""
-
 
 MADE_HERE = ("sample_index", "position", "event_image")
 """Keys that no dataset reads: the loader makes them."""

@@ -5,7 +5,6 @@ import importlib
 import json
 import pkgutil
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import cast
 
 import eventsam.recipes
@@ -14,6 +13,7 @@ from eventsam.loading import Data
 from eventsam.optim import AdamW
 from eventsam.spec import Spec, to_json
 from eventsam.tasks.task import Task
+from eventsam.unknown_name import unknown_name
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,7 @@ def load_recipe(name: str) -> Spec:
     """
     names = recipe_names()
     if name not in names:
-        nearest = get_close_matches(name, names, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise KeyError(f"unknown recipe {name!r}{hint} (there are: {', '.join(names)})")
+        raise KeyError(unknown_name("recipe", name, names))
     return cast(Spec, importlib.import_module(f"eventsam.recipes.{name}").recipe())
 
 

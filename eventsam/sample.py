@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from numpy.typing import NDArray
+
+from eventsam.unknown_name import unknown_name
 
 Sample = dict[str, NDArray[Any]]
 """One example: key to array, as listed in `KEYS`."""
@@ -48,9 +49,7 @@ def check_key(name: str) -> Key:
     """Return the entry of a key, or raise KeyError with the nearest known name."""
     if name in KEYS:
         return KEYS[name]
-    nearest = get_close_matches(name, KEYS, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    raise KeyError(f"unknown sample key {name!r}{hint} (allowed: {', '.join(KEYS)})")
+    raise KeyError(unknown_name("sample key", name, KEYS))
 
 
 def check_sample(sample: Mapping[str, NDArray[Any]], source: str) -> None:

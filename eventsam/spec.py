@@ -4,11 +4,12 @@ import importlib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cache
 from typing import Any, Literal, ParamSpec, TypeVar, Union, cast, get_args, get_origin
+
+from eventsam.unknown_name import unknown_name
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,7 +32,7 @@ class Spec:
         parameters = signature(self.target).parameters
         for name in self.arguments:
             if name not in parameters:
-                raise KeyError(_unknown(f"argument of {self.target.__qualname__}", name, parameters))
+                raise KeyError(unknown_name(f"argument of {self.target.__qualname__}", name, parameters))
 
 
 def spec(target: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -46,7 +47,7 @@ def spec(target: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         bound = signature(target).bind(*args, **kwargs)
     except TypeError as error:
         unknown = [name for name in kwargs if name not in signature(target).parameters]
-        hint = f" ({_unknown('argument', unknown[0], signature(target).parameters)})" if unknown else ""
+        hint = f" ({unknown_name('argument', unknown[0], signature(target).parameters)})" if unknown else ""
         raise TypeError(f"{target.__qualname__}: {error}{hint}") from None
     return cast(T, Spec(target, dict(bound.arguments)))
 
@@ -120,11 +121,11 @@ def _child(node: Any, name: str, path: str) -> Any:
     if isinstance(node, Spec):
         parameters = signature(node.target).parameters
         if name not in parameters:
-            raise KeyError(_unknown(f"name in {path!r}: {node.target.__qualname__} has no", name, parameters))
+            raise KeyError(unknown_name(f"name in {path!r}: {node.target.__qualname__} has no", name, parameters))
         return node.arguments.get(name, parameters[name].default)
     if isinstance(node, Mapping):
         if name not in node:
-            raise KeyError(_unknown(f"name in {path!r}:", name, node))
+            raise KeyError(unknown_name(f"name in {path!r}:", name, node))
         return node[name]
     if isinstance(node, tuple | list) and name.isdigit() and int(name) < len(node):
         return node[int(name)]
@@ -268,10 +269,3 @@ def _resolve(call: str) -> Callable[..., Any]:
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
-
-
-def _unknown(what: str, name: str, allowed: Mapping[str, Any] | Iterator[str]) -> str:
-    names = list(allowed)
-    nearest = get_close_matches(name, names, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return f"unknown {what} {name!r}{hint} (allowed: {', '.join(names)})"

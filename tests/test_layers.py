@@ -15,7 +15,7 @@ ALLOWED = {
     "ray_jobs": {"ray_jobs", "datasets_catalog", "search_spaces", "eventsam"},
 }
 RANKS = (
-    ("events", "windows", "sample", "spec", "order", "optim", "metrics_log", "compiled", "provenance"),
+    ("events", "windows", "sample", "spec", "order", "optim", "metrics_log", "compiled", "provenance", "unknown_name"),
     ("io", "dataset", "representations", "simulate", "transforms", "models"),
     ("objectives",),
     ("metrics",),

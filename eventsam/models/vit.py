@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from eventsam.models.freeze import Freezable
 from eventsam.models.vit_weights import fit_state
+from eventsam.unknown_name import unknown_name
 
 logger = logging.getLogger(__name__)
 
@@ -178,9 +178,7 @@ class ImageEncoder(Freezable):
 def check_preset(name: str) -> EncoderPreset:
     """Return a preset, or raise ValueError with the nearest name."""
     if name not in PRESETS:
-        nearest = get_close_matches(name, PRESETS, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise ValueError(f"unknown encoder preset {name!r}{hint} (allowed: {', '.join(PRESETS)})")
+        raise ValueError(unknown_name("encoder preset", name, PRESETS))
     return PRESETS[name]
 
 

@@ -16,6 +16,8 @@ from eventsam.report.voxels import render_occupancy, trim_together
 
 LADDER_METRICS = ("viou", "chamfer")
 SHAPES = ("truth", *INPUTS)
+LOWEST_SHARE, HIGHEST_SHARE = -1.0, 2.3
+"""Shares beyond these run out of the picture, so that the others stay readable; their numbers are still written."""
 
 
 def blur_ladder(rows: Sequence[ResultRow], metrics: Sequence[str] = LADDER_METRICS) -> bytes:
@@ -120,13 +122,12 @@ def _gap(axis: Axes, gap_closed: Mapping[str, Mapping[str, Share]]) -> None:
     axis.axhline(0, color=INK, linewidth=0.9)
     axis.axhline(1, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     low, high = axis.get_ylim()
-    axis.set_ylim(max(low, -2.0), min(max(high, 1.14), 2.5))
-    axis.text(len(blurs) - 0.5, 1.02, "sharp RGB", ha="right", va="bottom", fontsize=8, color=MUTED)
+    axis.set_ylim(max(low, LOWEST_SHARE) - 0.16 * (low < 0), min(max(high, 1.14), HIGHEST_SHARE + 0.2))
     axis.set_xticks(range(len(blurs)), blurs)
     axis.set_xlim(-0.5, len(blurs) - 0.5)
     axis.grid(axis="x", visible=False)
     axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axis.set_title("Share of the blurry-to-sharp gap that is closed (vIoU)")
+    axis.set_title("Share of the blurry-to-sharp gap that is closed (vIoU; dashed: sharp RGB)")
 
 
 def _bar(axis: Axes, place: float, width: float, share: Share, colour: str) -> None:
@@ -134,9 +135,11 @@ def _bar(axis: Axes, place: float, width: float, share: Share, colour: str) -> N
         axis.text(place, 0.03, "no gap", ha="center", va="bottom", rotation=90, fontsize=8, color=MUTED)
         return
     axis.bar(place, share.share, width=width, color=colour)
-    top = share.share
+    low = high = share.share
     if share.low is not None and share.high is not None:
         axis.vlines(place, share.low, share.high, color=INK, linewidth=1.2)
-        top = max(top, share.high)
-    label = percent(share.share)
-    axis.text(place, min(max(top, 0), 2.3) + 0.02, label, ha="center", va="bottom", fontsize=8.5, color=INK)
+        low, high = min(low, share.low), max(high, share.high)
+    # The number stands at the bar's free end, or at the edge of the picture where the bar runs out of it.
+    end, side = (high, "bottom") if share.share >= 0 else (low, "top")
+    at = float(np.clip(end, LOWEST_SHARE, HIGHEST_SHARE)) + (0.02 if side == "bottom" else -0.02)
+    axis.text(place, at, percent(share.share), ha="center", va=side, fontsize=8.5, color=INK)

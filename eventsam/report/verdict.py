@@ -98,7 +98,12 @@ def _gap(level: _Level) -> str:
         return f"What share of the gap is closed was not computed: sharp RGB {sharp}, blurry RGB {blurry}."
     if share.share is None:
         return f"No share of the gap is stated: sharp RGB ({sharp}) is not clearly ahead of blurry RGB ({blurry})."
-    bounds = f" [{percent(share.low)}, {percent(share.high)}]" if share.low is not None else ""
+    if share.low is None:
+        return (
+            f"A share of {percent(share.share)} of the gap comes out, but no 95 % interval of it: in some resamples there"
+            " is no gap to divide by, so it is not told apart from zero."
+        )
+    bounds = f" [{percent(share.low)}, {percent(share.high)}]"
     if share.share < 0:
         return f"The gap to sharp RGB is widened by {percent(-share.share)}{bounds}, not closed."
     caveat = " Sharp RGB itself is not shown to beat blurry RGB here, so that share means little."

@@ -69,7 +69,7 @@ def test_read_returns_the_frame_and_full_masks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "message"),
-    [("rbg", "did you mean 'rgb'"), ("occupancy", "allowed: rgb"), ("events", "does not provide 'events'")],
+    [("rbg", "did you mean 'rgb'"), ("occupancy", "allowed: rgb"), ("events", "unknown key of davis 'events'")],
 )
 def test_other_keys_are_refused(tmp_path: Path, key: str, message: str) -> None:
     recording(tmp_path, "a")

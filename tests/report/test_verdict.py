@@ -83,6 +83,11 @@ def test_a_gap_without_a_share_is_not_called_missing(rows) -> None:
     assert "What share of the gap is closed was not computed" in hard(rows, [*GAIN, clear])
 
 
+def test_a_share_without_an_interval_is_not_told_apart_from_zero(rows) -> None:
+    text = hard(rows, GAIN, shares(Share(0.15, None, None)))
+    assert "A share of 15 % of the gap comes out, but no 95 % interval" in text and "not told apart from zero" in text
+
+
 def test_a_share_of_an_unclear_gap_is_qualified(rows) -> None:
     unclear = difference(-0.01, 0.02, "sharp_rgb", "blurry_rgb")
     assert "share means little" in hard(rows, [*GAIN, unclear], shares(Share(2.5, -3.0, 9.0)))

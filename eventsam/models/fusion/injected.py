@@ -3,7 +3,6 @@
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Literal, cast
 
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 import eventsam.models.fusion
 from eventsam.models.reconstructor import FuseTokens
 from eventsam.models.vit import Inject
+from eventsam.unknown_name import unknown_name
 
 FINAL = "final"
 """The place after the encoder: fusion acts once on the projected tokens."""
@@ -32,9 +32,7 @@ def fusion_class(name: str) -> type[nn.Module]:
     """
     names = fusion_names()
     if name not in names:
-        nearest = get_close_matches(name, names, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise ValueError(f"unknown fusion {name!r}{hint} (allowed: {', '.join(names)})")
+        raise ValueError(unknown_name("fusion", name, names))
     module = importlib.import_module(f"eventsam.models.fusion.{name}")
     class_name = "".join(part.capitalize() for part in name.split("_")) + "Fusion"
     found = getattr(module, class_name, None)
