@@ -48,7 +48,7 @@ class Events:
         file or sample named in errors. Raises ValueError.
         """
         _check_size(height, width, source)
-        events = _trusted(
+        events = trusted(
             _coordinates(np.asarray(x), "x", source),
             _coordinates(np.asarray(y), "y", source),
             _times(np.asarray(t), source),
@@ -85,7 +85,7 @@ class Events:
     def slice(self, first: int, end: int) -> "Events":
         """Return events number `first` up to `end` (exclusive), as views."""
         part = slice(first, end)
-        return _trusted(self.x[part], self.y[part], self.t[part], self.p[part], self.height, self.width)
+        return trusted(self.x[part], self.y[part], self.t[part], self.p[part], self.height, self.width)
 
     def crop(self, top: int, left: int, height: int, width: int) -> "Events":
         """Return the events inside a box of the sensor, in the box's own coordinates; raise ValueError outside it."""
@@ -98,11 +98,11 @@ class Events:
         inside = (self.y >= top) & (self.y < top + height) & (self.x >= left) & (self.x < left + width)
         x = self.x[inside] - np.uint16(left)
         y = self.y[inside] - np.uint16(top)
-        return _trusted(x, y, self.t[inside], self.p[inside], height, width)
+        return trusted(x, y, self.t[inside], self.p[inside], height, width)
 
     def flip_horizontal(self) -> "Events":
         """Mirror left and right: x becomes width - 1 - x."""
-        return _trusted(np.uint16(self.width - 1) - self.x, self.y, self.t, self.p, self.height, self.width)
+        return trusted(np.uint16(self.width - 1) - self.x, self.y, self.t, self.p, self.height, self.width)
 
 
 def concatenate(parts: Sequence[Events]) -> Events:
@@ -120,10 +120,10 @@ def concatenate(parts: Sequence[Events]) -> Events:
             raise ValueError(f"part {i} starts at {part.t[0]} us, before {last} us where the parts before it end")
         last = int(part.t[-1])
     x, y, t, p = (np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS)
-    return _trusted(x, y, t, p, height, width)
+    return trusted(x, y, t, p, height, width)
 
 
-def _trusted(x: NDArray[Any], y: NDArray[Any], t: NDArray[Any], p: NDArray[Any], height: int, width: int) -> Events:
+def trusted(x: NDArray[Any], y: NDArray[Any], t: NDArray[Any], p: NDArray[Any], height: int, width: int) -> Events:
     """Build Events without the checks, for columns that are right by construction."""
     events = object.__new__(Events)
     for name, value in zip(COLUMNS, (x, y, t, p), strict=True):

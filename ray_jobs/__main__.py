@@ -12,7 +12,7 @@ import typer
 from eventsam.engine import NonFiniteLossError
 from eventsam.recipe import load_recipe, recipe_names
 from eventsam.spec import Spec, replace
-from ray_jobs import catalog_commands
+from ray_jobs import catalog_commands, event_commands
 
 P = ParamSpec("P")
 
@@ -26,6 +26,8 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(catalog_commands.app, name="catalog")
+app.command("info")(event_commands.info_command)
+app.command("convert")(event_commands.convert_command)
 
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write what is printed to this JSON file.")]
 Runs = Annotated[Path, typer.Option(help="Folder that holds the runs and, unless told otherwise, their MLflow store.")]
@@ -200,7 +202,7 @@ def main() -> None:
     except NonFiniteLossError as error:
         typer.echo(f"stopped: {error}", err=True)
         sys.exit(FAILED)
-    except (ValueError, KeyError, FileNotFoundError) as error:
+    except (ValueError, KeyError, FileNotFoundError, FileExistsError) as error:
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         typer.echo(f"error: {message}", err=True)
         sys.exit(BAD_INPUT)

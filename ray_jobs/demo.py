@@ -53,7 +53,7 @@ SHAKEN = RenderSettings(
 """A hand-held or flying camera: its shake, not the orbit, is what smears the outline."""
 
 FULL = DemoSize(560, {"reconstruct": 11_000, "distill": 5_000, "fuse": 3_600, "control": 3_600})
-QUICK = DemoSize(240, {"reconstruct": 4_000, "distill": 1_600, "fuse": 800, "control": 800})
+QUICK = DemoSize(240, {"reconstruct": 3_500, "distill": 1_600, "fuse": 800, "control": 800})
 
 
 @dataclass(frozen=True)

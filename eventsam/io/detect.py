@@ -1,50 +1,66 @@
 """Which reader opens a path: decided by what it holds, never by its name."""
 
+import importlib
+import pkgutil
+from functools import cache
 from pathlib import Path
 
-from eventsam.io.aedat4 import Aedat4Recording
-from eventsam.io.aedat4_packets import MAGIC
-from eventsam.io.recording import Recording
-from eventsam.io.text import TextRecording, read_size_line
+import eventsam.io
+from eventsam.io.format import Format
+from eventsam.io.recording import OpenOptions, Recording, RecordingError
+from eventsam.unknown_name import unknown_name
 
-KNOWN_BUT_UNREAD = {
-    b"#!AER-DAT": "another AEDAT version",
-    b"% ": "a Prophesee recording (RAW or DAT)",
-    b"\x89HDF": "an HDF5 file",
-    b"PK\x03\x04": "a NumPy .npz (zip) archive",
-    b"#ROSBAG": "a ROS bag",
-}
-"""First bytes of formats that are recognised, so that the message can name them."""
+START_BYTES = 4096
+"""How much of a file's beginning the formats are shown."""
 
 
-def open_recording(path: Path, height: int | None = None, width: int | None = None) -> Recording:
-    """Open a recording: an AEDAT 4 file, a folder with events.txt, or a text file of `t[s] x y p` lines.
+@cache
+def formats() -> dict[str, Format]:
+    """Return every format by name: those that the modules of `eventsam.io` declare in `FORMATS`."""
+    modules = (
+        importlib.import_module(f"eventsam.io.{found.name}") for found in pkgutil.iter_modules(eventsam.io.__path__)
+    )
+    declared = [entry for module in modules for entry in getattr(module, "FORMATS", ())]
+    return {entry.name: entry for entry in sorted(declared, key=lambda entry: entry.name)}
 
-    `height` and `width` state the sensor of text files that do not (see `eventsam.io.text`). Raises ValueError saying
-    what was found and what can be opened, FileNotFoundError for a path that is not there.
+
+def find_format(name: str) -> Format:
+    """Return the format of a name; raise ValueError with the nearest one."""
+    if name not in formats():
+        raise ValueError(unknown_name("format", name, formats()))
+    return formats()[name]
+
+
+def detect_format(path: Path) -> Format:
+    """Return the format that a path's content has.
+
+    Raises RecordingError saying how the content starts and what can be opened, FileNotFoundError for a path that is not
+    there.
     """
     if path.is_dir():
-        if not (path / "events.txt").is_file():
-            raise ValueError(f"{path}: a recording folder holds events.txt, this one does not")
-        return TextRecording(path, height, width)
-    with path.open("rb") as file:
-        start = file.read(4096)
-    if start.startswith(MAGIC):
-        return Aedat4Recording(path)
-    for magic, name in KNOWN_BUT_UNREAD.items():
-        if start.startswith(magic):
-            raise ValueError(f"{path}: is {name}; can be opened: AEDAT 4 files, text files, folders with events.txt")
-    if _looks_like_events(start) or (read_size_line(path) and _looks_like_events(start.split(b"\n", 1)[-1])):
-        return TextRecording(path, height, width)
-    raise ValueError(
-        f"{path}: not recognised (starts with {start[:16]!r}); can be opened: AEDAT 4 files, text files of "
-        "`t[s] x y p` lines, folders with events.txt"
-    )
+        start = b""
+    else:
+        with path.open("rb") as file:
+            start = file.read(START_BYTES)
+        if not start:
+            raise RecordingError(f"{path}: the file is empty")
+    found = [entry for entry in formats().values() if entry.matches(path, start)]
+    if len(found) == 1:
+        return found[0]
+    titles = ", ".join(entry.title for entry in found or formats().values())
+    if found:
+        raise RecordingError(f"{path}: may be any of: {titles}; name the format")
+    kind = "the folder holds no recording" if path.is_dir() else f"not recognised (starts with {start[:16]!r})"
+    raise RecordingError(f"{path}: {kind}; can be opened: {titles}")
 
 
-def _looks_like_events(start: bytes) -> bool:
-    words = start.split(b"\n", 1)[0].split()
-    try:
-        return len(words) == 4 and all(float(word) == float(word) for word in words)
-    except ValueError:
-        return False
+def open_recording(path: Path, options: OpenOptions | None = None, format_name: str | None = None) -> Recording:
+    """Open a recording of any format; `format_name` overrides what the content says.
+
+    Raises RecordingError for a file that cannot be read (named, with what is wrong), ValueError for an unknown format
+    name, FileNotFoundError for a path that is not there.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder")
+    entry = detect_format(path) if format_name is None else find_format(format_name)
+    return entry.open(path, options if options is not None else OpenOptions())

@@ -1,0 +1,1 @@
+"""The parts of the event benchmark: one module each, `rows(quick)` yields its lines."""
