@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eventsam.io.convert import convert, writable_format
 from eventsam.io.detect import formats, open_recording
-from eventsam.io.info import recording_info
+from eventsam.io.info import file_info
 from eventsam.io.recording import OpenOptions, Recording
 
 File = Annotated[Path, typer.Argument(help="A recording: file or folder, of any format that --help lists.")]
@@ -33,8 +33,7 @@ def info_command(
     json_file: JsonFile = None,
 ) -> None:
     """Show what a recording holds: format, sensor, counts, span and the hash of its events."""
-    recording = opened(file, height, width, stream, backward, outside, format_name)
-    summary = recording_info(recording)
+    summary = file_info(file, stated(height, width, stream, backward, outside), format_name)
     for name, value in summary.items():
         typer.echo(f"{name}: {value}")
     if json_file is not None:
@@ -79,8 +78,14 @@ def opened(
     format_name: str | None = None,
 ) -> Recording:
     """Open a recording as the command line states it; raise ValueError for what is wrong with it."""
-    options = OpenOptions(height, width, stream, backward, outside)  # type: ignore[arg-type]
-    return open_recording(file, options, format_name)
+    return open_recording(file, stated(height, width, stream, backward, outside), format_name)
+
+
+def stated(
+    height: int | None, width: int | None, stream: str | None = None, backward: str = "refuse", outside: str = "refuse"
+) -> OpenOptions:
+    """Return the options of the command line; raise ValueError for what is not allowed."""
+    return OpenOptions(height, width, stream, backward, outside)  # type: ignore[arg-type]
 
 
 def format_lines() -> str:

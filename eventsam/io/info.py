@@ -1,12 +1,26 @@
 """What a recording holds, in the few numbers that tell two decoders apart."""
 
 import hashlib
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from eventsam.events import Events
-from eventsam.io.recording import Recording
+from eventsam.events import MAX_SIDE, Events
+from eventsam.io.detect import open_recording
+from eventsam.io.recording import OpenOptions, Recording, UnknownSizeError
+
+
+def file_info(path: Path, options: OpenOptions, format_name: str | None = None) -> dict[str, Any]:
+    """Return `recording_info` of a path; `height` and `width` are None where neither the file nor the options say."""
+    try:
+        return recording_info(open_recording(path, options, format_name))
+    except UnknownSizeError:
+        # Nothing in the facts depends on the size, so that any will do that holds every coordinate.
+        largest = replace(options, height=MAX_SIDE - 1, width=MAX_SIDE - 1)
+        facts = recording_info(open_recording(path, largest, format_name))
+        return facts | {"height": None, "width": None}
 
 
 def recording_info(recording: Recording) -> dict[str, Any]:

@@ -24,6 +24,10 @@ class RecordingError(ValueError):
     """A recording that cannot be read; the message names the file and, where known, the byte or the event."""
 
 
+class UnknownSizeError(RecordingError):
+    """A recording whose file does not state the sensor size, opened without one."""
+
+
 @dataclass(frozen=True)
 class OpenOptions:
     """How to open a recording, where its file leaves something open.
@@ -56,15 +60,15 @@ class OpenOptions:
     def size(self, path: Path, stated: tuple[int, int] | None) -> tuple[int, int]:
         """Return (height, width) from what the file states, or else the options.
 
-        Raises RecordingError where both state it and differ, where neither does, and where the file's is impossible:
-        the largest coordinate seen is no sensor size, so it is never taken for one.
+        Raises RecordingError where both state it and differ, where neither does (UnknownSizeError), and where the
+        file's is impossible: the largest coordinate seen is no sensor size, so it is never taken for one.
         """
         given = None if self.height is None or self.width is None else (self.height, self.width)
         if stated is not None and given is not None and stated != given:
             raise RecordingError(f"{path}: the file states {_size_text(stated)} pixels, asked for {_size_text(given)}")
         size = stated or given
         if size is None:
-            raise RecordingError(f"{path}: the file does not state the sensor size: give height and width")
+            raise UnknownSizeError(f"{path}: the file does not state the sensor size: give height and width")
         if not all(1 <= side < MAX_SIDE for side in size):
             raise RecordingError(f"{path}: the file states {_size_text(size)} pixels, allowed: 1 to {MAX_SIDE - 1}")
         return size

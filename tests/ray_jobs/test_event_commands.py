@@ -40,6 +40,14 @@ def test_info_prints_and_writes_the_facts(file: Path, tmp_path: Path) -> None:
     assert facts["sha256_xytp"] == hashlib.sha256(table.tobytes()).hexdigest()
 
 
+def test_info_states_no_size_that_the_file_does_not(tmp_path: Path) -> None:
+    np.savez(tmp_path / "bare.npz", x=[300], y=[1], t=[5], p=[0])
+    code, _ = run("info", tmp_path / "bare.npz", "--json", tmp_path / "info.json")
+    facts = json.loads((tmp_path / "info.json").read_text())
+    assert code == 0 and facts["num_events"] == 1 and facts["height"] is None and facts["width"] is None
+    assert "does not state the sensor size" in run("convert", tmp_path / "bare.npz", tmp_path / "out.txt")[1]
+
+
 def test_convert_and_back(file: Path, tmp_path: Path) -> None:
     code, output = run("convert", file, tmp_path / "there.raw", "--to", "evt3")
     assert code == 0 and "3 events" in output

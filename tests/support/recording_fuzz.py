@@ -1,4 +1,4 @@
-"""Damaged recordings: a reader returns events or raises its error, and asks for no more memory than the file is worth."""
+"""Damaged recordings: a reader returns events or raises its error, in memory that the file's size explains."""
 
 import tracemalloc
 from pathlib import Path
