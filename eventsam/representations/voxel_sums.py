@@ -1,0 +1,161 @@
+"""The compiled sums of the voxel grid: float sums in event order, exact whole-number sums, normalisation."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eventsam.compiled import compiled
+from eventsam.representations.time_bins import first_at
+
+DENSE_EVENTS_PER_VOXEL = 0.25
+"""From so many on, near and far sums live side by side (`pairs`): an event touches one cache line, not two."""
+
+
+@compiled
+def bin_end(t: NDArray[np.int64], b: int, num_bins: int, t0: int, duration: int, start: int) -> int:
+    """Return the number of the first event with floor s > b, s = (K - 1) (t - t0) / duration, from `start` on.
+
+    s >= b + 1 means t - t0 >= ceil((b + 1) d / (K - 1)): exact in integers. One instant lies in bin 0.
+    """
+    if b == num_bins - 1 or duration == 0:
+        return t.size
+    return first_at(t, t0 - (-(b + 1) * duration) // (num_bins - 1), start)
+
+
+@compiled
+def draw_bilinear(
+    x: NDArray[np.uint16],
+    y: NDArray[np.uint16],
+    t: NDArray[np.int64],
+    p: NDArray[np.uint8],
+    t0: int,
+    duration: int,
+    width: np.uint64,
+    pairs: NDArray[np.float32],
+    grid: NDArray[np.float32],
+) -> None:
+    """Add each event's two shares to a (K, H * W) grid of zeros, in event order.
+
+    `pairs` are (H * W, 2) zeros, left zero, or none at all: then the shares go straight into the planes, which suits
+    few events. Both ways add the same numbers in the same order.
+    """
+    num_bins = grid.shape[0]
+    # One instant has nothing to interpolate: every event has share 0 and stays in its bin.
+    scale = 1.0 / duration if duration > 0 else 0.0
+    first = 0
+    for b in range(num_bins):
+        end = bin_end(t, b, num_bins, t0, duration, first)
+        xs, ys, ts, ps = x[first:end], y[first:end], t[first:end], p[first:end]
+        first = end
+        near = grid[b]
+        if pairs.size > 0:
+            for i in range(xs.size):
+                pixel = np.uint64(ys[i]) * width + np.uint64(xs[i])
+                sign = np.float32(2.0) * np.float32(ps[i]) - np.float32(1.0)
+                share = np.float32(((ts[i] - t0) * (num_bins - 1) - b * duration) * scale)
+                pairs[pixel, 0] += sign * (np.float32(1.0) - share)
+                pairs[pixel, 1] += sign * share
+            for i in range(near.size):
+                near[i] = pairs[i, 0]
+                pairs[i, 0] = pairs[i, 1]
+                pairs[i, 1] = np.float32(0.0)
+        else:
+            # In the last bin the share of the next one is 0: adding it to the same plane changes nothing.
+            far = grid[min(b + 1, num_bins - 1)]
+            for i in range(xs.size):
+                pixel = np.uint64(ys[i]) * width + np.uint64(xs[i])
+                sign = np.float32(2.0) * np.float32(ps[i]) - np.float32(1.0)
+                # The numerator is a whole number, so an event on a bin's edge leaves the next bin exactly untouched.
+                share = np.float32(((ts[i] - t0) * (num_bins - 1) - b * duration) * scale)
+                near[pixel] += sign * (np.float32(1.0) - share)
+                far[pixel] += sign * share
+
+
+@compiled
+def _field_bits(num_events: int, duration: int) -> int:
+    """Return how many low bits hold any sum of ages of so many events beside their signed count, 64 where none do."""
+    count_bits, age_bits = 0, 0
+    while num_events >> count_bits:
+        count_bits += 1
+    while (num_events * duration) >> age_bits:
+        age_bits += 1
+    return age_bits + 1 if count_bits + age_bits + 1 <= 62 else 64
+
+
+@compiled
+def draw_exact(
+    x: NDArray[np.uint16],
+    y: NDArray[np.uint16],
+    t: NDArray[np.int64],
+    p: NDArray[np.uint8],
+    t0: int,
+    duration: int,
+    width: np.uint64,
+    packed: NDArray[np.int64],
+    carry: NDArray[np.int64],
+    grid: NDArray[np.float32],
+) -> None:
+    """Write the (K, H * W) grid from whole-number sums: the same for any order of the events.
+
+    With w = (K - 1) (t - t0) - b T in us, an event of sign v adds v 2^L + v w to one 64-bit word of its pixel: the low
+    L bits sum v w, the bits above count v. Voxel b is then float32(n / T) with n = T count_b - W_b + W_(b-1), W the
+    sums of v w, the division in float64. Where a word is too narrow for the worst case, count and age are summed apart.
+    `packed` and `carry` are H * W zeros each, left zero.
+    """
+    num_bins, whole = grid.shape[0], max(duration, 1)
+    first = 0
+    for b in range(num_bins):
+        end = bin_end(t, b, num_bins, t0, duration, first)
+        xs, ys, ts, ps = x[first:end], y[first:end], t[first:end], p[first:end]
+        first = end
+        field = _field_bits(xs.size, whole)
+        if field < 64:
+            one = np.int64(1) << field
+            for i in range(xs.size):
+                pixel = np.uint64(ys[i]) * width + np.uint64(xs[i])
+                word = one + (ts[i] - t0) * (num_bins - 1) - b * duration
+                packed[pixel] += word if ps[i] else -word
+        else:
+            for i in range(xs.size):
+                pixel = np.uint64(ys[i]) * width + np.uint64(xs[i])
+                sign = np.int64(2) * np.int64(ps[i]) - np.int64(1)
+                packed[pixel] += sign * ((ts[i] - t0) * (num_bins - 1) - b * duration)
+                carry[pixel] += sign * whole
+        _unpack(packed, carry, 64 - field, whole, grid[b])
+
+
+@compiled
+def _unpack(
+    packed: NDArray[np.int64], carry: NDArray[np.int64], shift: int, whole: int, plane: NDArray[np.float32]
+) -> None:
+    # carry comes with W of the bin before and leaves with this bin's; after the last bin that is 0, as w is.
+    count_shift = min(64 - shift, 63)
+    for i in range(plane.size):
+        word = packed[i]
+        ages = (word << shift) >> shift
+        total = ((word - ages) >> count_shift) * whole - ages + carry[i]
+        plane[i] = np.float32(np.float64(total) / np.float64(whole))
+        carry[i] = ages
+        packed[i] = 0
+
+
+@compiled
+def normalize_nonzero(values: NDArray[np.float32]) -> None:
+    """Shift and scale the nonzero values to mean 0 and population standard deviation 1, in place; zeros stay zero."""
+    # No branches on the data: which voxels are zero is random, and a mispredicted branch costs more than the sums.
+    count, total, low, high = 0, 0.0, np.inf, -np.inf
+    for i in range(values.size):
+        value = np.float64(values[i])
+        count += value != 0.0
+        total += value
+        low = min(low, value if value != 0.0 else np.inf)
+        high = max(high, value if value != 0.0 else -np.inf)
+    if count == 0:
+        return
+    mean, squares = total / count, 0.0
+    for i in range(values.size):
+        deviation = (values[i] - mean) if values[i] != 0.0 else 0.0
+        squares += deviation * deviation
+    # Equal values are told by their range: rounding leaves them a standard deviation of about 1e-17, not 0.
+    scale = np.sqrt(count / squares) if high > low else 0.0
+    for i in range(values.size):
+        values[i] = np.float32((values[i] - mean) * scale) if values[i] != 0.0 else np.float32(0.0)
