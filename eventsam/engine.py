@@ -171,7 +171,8 @@ class Fit:
             self._step(stream)
             if self.step % self.budget.log_every == 0 or self.step == self.budget.num_steps:
                 self._log()
-                if self.run.stopping():
+                # At the last step there is nothing to interrupt: what is left is the last validation.
+                if self.run.stopping() and self.step < self.budget.num_steps:
                     status = "interrupted"
                     break
             self._look_up()

@@ -135,8 +135,8 @@ def launch(recipe: Spec, folder: Path, resources: Resources, *, max_failures: in
     folder = absolute(folder)
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     (folder / STOP_FILE).unlink(missing_ok=True)
-    (folder / "recipe.json").write_text(json.dumps(to_json(recipe), indent=1))
     _check_same_recipe(folder, recipe)
+    (folder / "recipe.json").write_text(json.dumps(to_json(recipe), indent=1))
     batch_size = built.budget.global_batch_size
     layout = pipeline.layout_of(training, 0, built.budget.num_steps * batch_size, batch_size, resources.num_shares)
     config = {

@@ -108,6 +108,19 @@ def test_resume_after_a_kill_repeats_from_the_checkpoint(tmp_path: Path) -> None
     assert all(whole[step] == loss for step, loss in again.items())
 
 
+def test_a_stop_at_the_last_step_changes_nothing(tmp_path: Path) -> None:
+    class StoppedAtTheEnd(LocalRun):
+        """Asks to stop when all is done."""
+
+        def stopping(self) -> bool:
+            return self.records[-1]["step"] == BUDGET.num_steps
+
+    whole, stopped = run_fit(tmp_path / "whole", BUDGET), StoppedAtTheEnd(tmp_path / "stopped")
+    run_fit(tmp_path / "stopped", BUDGET, run=stopped)
+    validations = [[record for record in run.records if "val/error" in record] for run in (whole, stopped)]
+    assert validations[0] == validations[1]
+
+
 def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
     run_fit(tmp_path, BUDGET)
     assert losses(run_fit(tmp_path, BUDGET)) == {}

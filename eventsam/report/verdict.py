@@ -100,8 +100,8 @@ def _gap(level: _Level) -> str:
         return f"No share of the gap is stated: sharp RGB ({sharp}) is not clearly ahead of blurry RGB ({blurry})."
     if share.low is None:
         return (
-            f"A share of {percent(share.share)} of the gap comes out, but no 95 % interval of it: in some resamples there"
-            " is no gap to divide by, so it is not told apart from zero."
+            f"A share of {percent(share.share)} of the gap comes out, but no 95 % interval of it: in some resamples"
+            " there is no gap to divide by, so it is not told apart from zero."
         )
     bounds = f" [{percent(share.low)}, {percent(share.high)}]"
     if share.share < 0:

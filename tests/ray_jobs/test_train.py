@@ -129,6 +129,8 @@ def test_another_recipes_folder_is_refused(calm: Path, root: Path) -> None:
     other = replace(small_recipe("reconstruct", root), "optimizer.learning_rate", 1e-5)
     with pytest.raises(ValueError, match=r"another recipe:\n  optimizer.learning_rate: 0.002 -> 1e-05"):
         launch(other, calm, ONE)
+    # The run that was refused left the folder's own recipe alone.
+    assert json.loads((calm / "recipe.json").read_text())["arguments"]["optimizer"]["arguments"]["learning_rate"] == 2e-3
 
 
 def test_unknown_dataset_is_refused_before_the_launch(root: Path, tmp_path: Path) -> None:
