@@ -9,14 +9,18 @@ from numpy.typing import NDArray
 
 from eventsam.catalog import Catalog
 from eventsam.dataset import Dataset
+from eventsam.event_transforms import EventTransform, apply_transforms
 from eventsam.order import Order, sample_generator
 from eventsam.representations import Representation
 from eventsam.sample import Sample, check_key, check_sample
-from eventsam.transforms.transform import Transform
+from eventsam.transforms.transform import SPATIAL_KEYS, Transform
 from eventsam.windows import Window
 
 MADE_HERE = ("sample_index", "position", "event_image")
 """Keys that no dataset reads: the loader makes them."""
+
+ALIGNED_KEYS = (*(key for key in SPATIAL_KEYS if key != "event_image"), "occupancy", "pose")
+"""Keys that a mirrored, cut or rescaled event image no longer matches."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,12 @@ class Data:
 
     `where` keeps rows whose index columns hold one of the given values, as in `{"blur": ("hard",)}`. `augment` is
     random and for training alone; `prepare` follows it everywhere.
+
+    The events themselves pass through `prepare_events` (filters: everywhere, nothing random) and then, in training,
+    through `augment_events`, before they are represented. They are read `events_margin_ms` further on either side for
+    filters that look back and for events that are moved in time; the representation sees its own window alone.
+    Geometric event transforms leave the other images of a sample as they are: in `augment_events` they are refused
+    beside such keys; in `prepare_events` the one who writes them vouches that all match.
     """
 
     dataset: str
@@ -33,9 +43,19 @@ class Data:
     representation: Representation
     augment: tuple[Transform, ...] = ()
     prepare: tuple[Transform, ...] = ()
+    augment_events: tuple[EventTransform, ...] = ()
+    prepare_events: tuple[EventTransform, ...] = ()
+    events_margin_ms: float = 0.0
     where: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     train_split: str = "train"
     validation_split: str = "val"
+
+    def __post_init__(self) -> None:
+        drawing = [type(transform).__name__ for transform in self.prepare_events if transform.random]
+        if drawing:
+            raise ValueError(f"prepare_events holds {', '.join(drawing)}, which is random: put it in augment_events")
+        if not 0 <= self.events_margin_ms < float("inf"):
+            raise ValueError(f"events_margin_ms is {self.events_margin_ms}, allowed: finite, 0 or more")
 
 
 @dataclass(frozen=True)
@@ -61,6 +81,7 @@ class Loader:
                 f"dataset {self.dataset.name!r} does not provide {', '.join(lacking)} (it provides: "
                 f"{', '.join(self.dataset.provides)})"
             )
+        self._check_geometry()
 
     def batch(self, positions: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Return the samples at the given positions, stacked; `position` and `sample_index` say which they are."""
@@ -77,8 +98,8 @@ class Loader:
         row = self.catalog.row(index)
         epoch = self.order.epoch_of(position)
         try:
-            sample = self._read(row)
             generator = sample_generator(self.order.seed, epoch, row["sample_id"])
+            sample = self._read(row, generator)
             for transform in (*self.data.augment, *self.data.prepare) if self.augmented else self.data.prepare:
                 sample = transform(sample, generator)
         except (ValueError, OSError, KeyError) as error:
@@ -89,13 +110,27 @@ class Loader:
         check_sample(kept, row["sample_id"])
         return kept
 
-    def _read(self, row: Mapping[str, Any]) -> Sample:
+    def _read(self, row: Mapping[str, Any], generator: np.random.Generator) -> Sample:
         sample = self.dataset.read(self.catalog.root, row, self._keys_on_disk())
         if "event_image" in self.keys:
             t0, t1 = self.data.window.around(row["t_us"])
-            events = self.dataset.events(self.catalog.root, row, t0, t1)
+            margin = round(self.data.events_margin_ms * 1000)
+            events = self.dataset.events(self.catalog.root, row, t0 - margin, t1 + margin)
+            # Spawned generators: the sample's own draws stay the same whether or not events are read.
+            transforms = (*self.data.prepare_events, *(self.data.augment_events if self.augmented else ()))
+            events = apply_transforms(transforms, events, generator)
             sample["event_image"] = self.data.representation(events, t0, t1)
         return sample
+
+    def _check_geometry(self) -> None:
+        """Refuse augmentations that would misalign the events with other parts of the sample."""
+        geometric = [type(transform).__name__ for transform in self.data.augment_events if transform.geometric]
+        aligned = sorted({*self.keys, *self._keys_on_disk()} & set(ALIGNED_KEYS))
+        if geometric and aligned and "event_image" in self.keys:
+            raise ValueError(
+                f"augment_events holds {', '.join(geometric)}, which would misalign the events with "
+                f"{', '.join(aligned)}: augment the whole sample (`augment`, as with transforms.HorizontalFlip)"
+            )
 
     def _keys_on_disk(self) -> Collection[str]:
         """The keys asked for and those that the transforms look at."""

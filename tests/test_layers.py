@@ -16,13 +16,13 @@ ALLOWED = {
 }
 RANKS = (
     ("events", "windows", "sample", "spec", "order", "optim", "metrics_log", "compiled", "provenance", "unknown_name"),
-    ("io", "dataset", "representations", "simulate", "transforms", "models"),
+    ("io", "dataset", "representations", "simulate", "transforms", "event_transforms", "models"),
     ("objectives",),
     ("metrics",),
     ("catalog", "loading"),
     ("tasks", "checkpoint"),
     ("engine",),
-    ("recipe", "recipes", "tracking", "report"),
+    ("recipe", "recipes", "tracking", "report", "views"),
 )
 FILES = [path for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
 

@@ -9,6 +9,8 @@ from tests_support import render_small
 
 from datasets_catalog.synthetic import DATASET
 from eventsam.catalog import open_catalog
+from eventsam.event_transforms import BackgroundActivityFilter, DropEvents, EventTransform, FlipEvents
+from eventsam.events import Events
 from eventsam.loading import Data, Loader, make_loader
 from eventsam.representations.tencode import Tencode
 from eventsam.sample import Sample
@@ -78,3 +80,94 @@ class Emptied:
 def test_an_empty_mask_names_the_sample(root: Path) -> None:
     with pytest.raises(ValueError, match=r"sample 'procedural-.*.*empty"):
         loader(root, augment=(Emptied(), ObjectCrop())).batch(np.arange(1, dtype=np.int64))
+
+
+def event_loader(
+    root: Path,
+    augment_events: tuple[EventTransform, ...] = (),
+    prepare_events: tuple[EventTransform, ...] = (),
+    *,
+    keys: tuple[str, ...] = ("event_image",),
+    margin_ms: float = 0.0,
+    training: bool = True,
+) -> Loader:
+    data = Data(
+        "synthetic", str(root), Window(10.0), Tencode(), augment=(HorizontalFlip(),) if "rgb" in keys else (),
+        augment_events=augment_events, prepare_events=prepare_events, events_margin_ms=margin_ms,
+        validation_split="train",
+    )  # fmt: skip
+    return make_loader(DATASET, open_catalog(DATASET, root), data, keys, seed=0, training=training)
+
+
+def images(loader: Loader, epoch: int = 0) -> np.ndarray:
+    size = loader.order.num_samples
+    rows = {row: loader.sample(row, epoch * size + row)["event_image"] for row in reversed(range(size))}
+    return np.stack([rows[row] for row in range(size)])
+
+
+def test_event_augmentation_is_for_training_and_filters_are_everywhere(root: Path) -> None:
+    halving, filtering = DropEvents(0.5, 0.5), BackgroundActivityFilter(500)
+    cases = ((), ((halving,),), ((), (filtering,)))
+    plain, dropped, filtered = (images(event_loader(root, *transforms)) for transforms in cases)
+    assert (dropped != plain).any() and (filtered != plain).any()
+    assert np.count_nonzero(dropped.any(axis=1)) < np.count_nonzero(plain.any(axis=1))
+    plain, dropped, filtered = (
+        images(event_loader(root, *transforms, training=False))
+        for transforms in ((), ((halving,),), ((), (filtering,)))
+    )
+    assert (dropped == plain).all() and (filtered != plain).any()
+
+
+def test_event_augmentation_is_a_function_of_epoch_and_sample(root: Path) -> None:
+    one, other = (event_loader(root, (DropEvents(0.5, 0.5),)) for _ in range(2))
+    first = images(one)
+    np.testing.assert_array_equal(images(other), first)
+    np.testing.assert_array_equal(one.sample(1, 1)["event_image"], first[1])
+    assert (images(one, epoch=1) != first).any()
+
+
+def test_reading_events_changes_no_other_draw(root: Path) -> None:
+    with_events = event_loader(root, (DropEvents(),), keys=("rgb", "event_image"))
+    without = event_loader(root, (DropEvents(),), keys=("rgb",))
+    for row in range(with_events.order.num_samples):
+        np.testing.assert_array_equal(with_events.sample(row, row)["rgb"], without.sample(row, row)["rgb"])
+
+
+@dataclass(frozen=True)
+class Later:
+    """Moves every event by a fixed time."""
+
+    delay: int
+    geometric: bool = False
+    random: bool = False
+
+    def __call__(self, events: Events, rng: np.random.Generator) -> Events:
+        return Events(events.x, events.y, events.t + self.delay, events.p, events.height, events.width)
+
+
+def test_the_margin_is_read_and_never_shown(root: Path) -> None:
+    np.testing.assert_array_equal(images(event_loader(root, margin_ms=5.0)), images(event_loader(root)))
+    moved = event_loader(root, (), (Later(4000),), margin_ms=5.0)
+    row = moved.catalog.row(0)
+    t0, t1 = Window(10.0).around(row["t_us"])
+    earlier = DATASET.events(root, row, t0 - 4000, t1 - 4000)
+    np.testing.assert_array_equal(images(moved)[0], Tencode()(earlier, t0 - 4000, t1 - 4000))
+
+
+def test_geometric_event_augmentation_is_refused_beside_images(root: Path) -> None:
+    assert (images(event_loader(root, (FlipEvents(probability=1.0),))) == images(event_loader(root))[..., ::-1]).all()
+    with pytest.raises(ValueError, match=r"holds FlipEvents, which would misalign the events with rgb: augment"):
+        event_loader(root, (FlipEvents(),), keys=("rgb", "event_image"))
+    # Refused, too, for an image that a transform looks at.
+    data = Data(
+        "synthetic", str(root), Window(10.0), Tencode(), prepare=(ObjectCrop(),), augment_events=(FlipEvents(),)
+    )
+    with pytest.raises(ValueError, match="misalign the events with mask"):
+        make_loader(DATASET, open_catalog(DATASET, root), data, ("event_image",), seed=0, training=True)
+
+
+def test_random_filters_and_impossible_margins_are_refused(root: Path) -> None:
+    with pytest.raises(ValueError, match="prepare_events holds DropEvents, which is random: put it in augment_events"):
+        event_loader(root, (), (DropEvents(),))
+    with pytest.raises(ValueError, match="events_margin_ms is -1"):
+        event_loader(root, margin_ms=-1.0)

@@ -32,10 +32,18 @@ class Rectification:
 
 
 def rectification(
-    matrix: NDArray[np.float64], distortion: NDArray[np.float64], height: int, width: int
+    matrix: NDArray[np.float64],
+    distortion: NDArray[np.float64],
+    height: int,
+    width: int,
+    new_matrix: NDArray[np.float64] | None = None,
 ) -> Rectification:
-    """Tabulate the rectification of every pixel for a camera matrix (3, 3) and distortion k1 k2 p1 p2 k3."""
-    new_matrix = filled_camera_matrix(matrix, distortion, height, width)
+    """Tabulate the rectification of every pixel for a camera matrix (3, 3) and distortion k1 k2 p1 p2 k3.
+
+    `new_matrix` is the camera of the rectified image; None is the one that fills it (`filled_camera_matrix`).
+    """
+    if new_matrix is None:
+        new_matrix = filled_camera_matrix(matrix, distortion, height, width)
     x, y = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
     raw = np.stack([x, y], axis=-1).reshape(-1, 1, 2)
     rectified = np.rint(cv2.undistortPoints(raw, matrix, distortion, P=new_matrix)[:, 0])
