@@ -1,4 +1,4 @@
-"""AEDAT 4 on disk: the header, the packets, the table of packets, and what a packet holds.
+"""AEDAT 4 on disk: the header, the packets and the table of packets.
 
 Layout (little-endian), after iniVation's description of the format: the line `#!AER-DAT4.0\\r\\n`; u32 size and that
 many bytes of a FlatBuffer `IOHE` (compression, position of the table, XML about the streams); packets of i32 stream,
@@ -8,39 +8,42 @@ A decompressed payload is a FlatBuffer with its size before it and a four-letter
 
 import struct
 from dataclasses import dataclass
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
-from flatbuffers import number_types
-from flatbuffers.table import Table
 from numpy.typing import NDArray
 
-from eventsam.io.recording import Frame
+from eventsam.io.flatbuffer import Field, Root
 
 MAGIC = b"#!AER-DAT4.0\r\n"
 CODECS = ("none", "lz4", "lz4", "zstd", "zstd")
 """Codec by the header's number: none, LZ4, LZ4 high, Zstd, Zstd high."""
-EVENT = np.dtype(
-    {"names": ["t", "x", "y", "p"], "formats": ["<i8", "<i2", "<i2", "u1"], "offsets": [0, 8, 10, 12], "itemsize": 16}
-)
-CHANNELS_BY_FORMAT = {0: 1, 16: 3, 24: 4}
-"""Pixel formats by number: grey, BGR, BGRA (the OpenCV type codes)."""
 
-FAULTS = (struct.error, IndexError, TypeError, ValueError, OverflowError, AssertionError, pa.ArrowInvalid, OSError)
-"""What reading a damaged FlatBuffer or compressed block can raise."""
+UNKNOWN = -1
+"""Number of events of a packet that the table of packets does not describe."""
+
+_PLAIN_FLOOR = 16 << 20
+_PLAIN_PER_BYTE = 256
+"""A packet may decompress to the floor, a million events, plus this much per byte: LZ4 cannot do more than 255."""
+
+FAULTS = (struct.error, LookupError, TypeError, ValueError, OverflowError, AssertionError, RecursionError, OSError)
+"""What reading a damaged header, packet or compressed block can raise (pyarrow's errors are ValueError or OSError)."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A stream that the header announces: its number, its identifier (`EVTS`, `FRME`, ...), sensor size and camera."""
+    """A stream that the header announces: its number, its identifier (`EVTS`, `FRME`, ...), sensor size and camera.
+
+    Height and width are 0 where the header does not state them.
+    """
 
     number: int
     identifier: str
+    name: str
+    source: str
     height: int
     width: int
-    source: str
 
 
 @dataclass(frozen=True)
@@ -53,34 +56,51 @@ class Header:
     end: int
 
 
-@dataclass(frozen=True)
-class Packet:
-    """Where a packet's payload lies, and what the table says about it (None where it says nothing)."""
+@dataclass(frozen=True, eq=False)
+class Packets:
+    """The packets of a file in the order of their bytes, int64 (N,) each.
 
-    stream: int
-    offset: int
-    size: int
-    count: int | None = None
-    t_first: int | None = None
-    t_last: int | None = None
+    `offset` and `size` are those of the payload. `count` is UNKNOWN, and the times mean nothing, where no table tells.
+    """
+
+    stream: NDArray[np.int64]
+    offset: NDArray[np.int64]
+    size: NDArray[np.int64]
+    count: NDArray[np.int64]
+    t_first: NDArray[np.int64]
+    t_last: NDArray[np.int64]
+
+    def of(self, stream: int) -> "Packets":
+        """Return the packets of one stream."""
+        return self.take(np.flatnonzero(self.stream == stream))
+
+    def take(self, numbers: NDArray[np.int64]) -> "Packets":
+        """Return packets by number, in that order."""
+        columns = (self.stream, self.offset, self.size, self.count, self.t_first, self.t_last)
+        return Packets(*(column[numbers] for column in columns))
+
+    def __len__(self) -> int:
+        """Number of packets."""
+        return len(self.offset)
 
 
-def read_header(data: Any) -> Header:
-    """Read the header of a whole file given as a buffer; raise ValueError saying what is wrong with it."""
-    if bytes(data[: len(MAGIC)]) != MAGIC:
-        raise ValueError(f"not an AEDAT 4 file: starts with {bytes(data[: len(MAGIC)])!r}")
+def read_header(data: NDArray[np.uint8]) -> Header:
+    """Read the header of a whole file; raise one of FAULTS saying what is wrong with it."""
+    magic = data[: len(MAGIC)].tobytes()
+    if magic != MAGIC:
+        raise ValueError(f"not an AEDAT 4 file: starts with {magic!r}")
     start = len(MAGIC) + 4
-    (size,) = struct.unpack("<I", _exactly(data, len(MAGIC), 4))
-    body = _exactly(data, start, size)
-    if body[4:8] != b"IOHE":
-        raise ValueError(f"the header is marked {body[4:8]!r}, expected b'IOHE'")
-    table = Table(body, struct.unpack_from("<I", body)[0])
-    codec = _scalar(table, 0, number_types.Int32Flags, 0)
+    if start > len(data):
+        raise ValueError(f"truncated: the header should start at byte {start}, the file has {len(data)}")
+    (size,) = struct.unpack_from("<I", data.data, len(MAGIC))
+    if start + size > len(data):
+        raise ValueError(f"truncated: a header of {size} bytes should start at byte {start}, the file has {len(data)}")
+    root = Root(data[start : start + size], b"IOHE", size_prefixed=False)
+    codec = root.scalar(0, "<i4")
     if not 0 <= codec < len(CODECS):
         raise ValueError(f"unknown compression {codec}, allowed: 0 to {len(CODECS) - 1}")
-    text = table.Offset(8)
-    streams = _read_streams(table.String(text + table.Pos).decode("utf-8")) if text else ()
-    return Header(CODECS[codec], _scalar(table, 1, number_types.Int64Flags, -1), streams, start + size)
+    text = root.text(2)
+    return Header(CODECS[codec], root.scalar(1, "<i8", -1), _read_streams(text) if text else (), start + size)
 
 
 def _read_streams(text: str) -> tuple[Stream, ...]:
@@ -91,133 +111,110 @@ def _read_streams(text: str) -> tuple[Stream, ...]:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise ValueError(f"the stream description is not XML: {error}") from error
-    nodes = root.findall("./node[@name='outInfo']/node")
-    return tuple(_read_stream(node) for node in nodes)
+    return tuple(_read_stream(node) for node in root.findall("./node[@name='outInfo']/node"))
 
 
 def _read_stream(node: ElementTree.Element) -> Stream:
-    def attribute(key: str, default: str) -> str:
-        found = node.find(f".//attr[@key='{key}']")
-        return default if found is None or found.text is None else found.text
-
+    attributes = {entry.get("key", ""): entry.text or "" for entry in node.iter("attr")}
     return Stream(
         number=int(node.get("name", "-1")),
-        identifier=attribute("typeIdentifier", ""),
-        height=int(attribute("sizeY", "0")),
-        width=int(attribute("sizeX", "0")),
-        source=attribute("source", ""),
+        identifier=attributes.get("typeIdentifier", ""),
+        name=attributes.get("originalOutputName", ""),
+        source=attributes.get("source", ""),
+        height=int(attributes.get("sizeY", "0")),
+        width=int(attributes.get("sizeX", "0")),
     )
 
 
-def read_packets(data: Any, header: Header) -> list[Packet]:
-    """List the packets: by the table where there is one, else from packet to packet."""
+def read_packets(data: NDArray[np.uint8], header: Header) -> Packets:
+    """List the packets: by the table where there is one, else from packet to packet; raise one of FAULTS."""
     if header.table_position <= 0:
-        return _scan_packets(data, header.end, len(data))
+        return _scan_packets(data, header.end)
     if not header.end <= header.table_position < len(data):
         raise ValueError(
             f"truncated: the table of packets should lie at byte {header.table_position}, the file has {len(data)}"
         )
-    table = _root(decompress(bytes(data[header.table_position :]), header.codec), b"FTAB")
-    packets = _table_packets(table)
-    for packet in packets:
-        if packet.offset < header.end or packet.size < 0 or packet.offset + packet.size > header.table_position:
-            raise ValueError(
-                f"the table names a packet at byte {packet.offset} with {packet.size} bytes: out of bounds"
-            )
+    packets = _table_packets(data[header.table_position :], header.codec)
+    outside = (packets.offset < header.end) | (packets.size < 0)
+    outside |= packets.offset > header.table_position - packets.size
+    if outside.any():
+        number = int(outside.argmax())
+        raise ValueError(
+            f"the table of packets names one at byte {packets.offset[number]} with {packets.size[number]} bytes, "
+            f"allowed: from byte {header.end} to {header.table_position}"
+        )
     return packets
 
 
-def _scan_packets(data: Any, start: int, end: int) -> list[Packet]:
-    packets = []
-    position = start
+def _scan_packets(data: NDArray[np.uint8], start: int) -> Packets:
+    """Follow the packets of a file whose recorder did not get to write the table."""
+    places = []
+    position, end = start, len(data)
     while position < end:
-        stream, size = struct.unpack("<ii", _exactly(data, position, 8))
+        if position + 8 > end:
+            raise ValueError(f"truncated: a packet starts at byte {position}, the file has {end}")
+        stream, size = struct.unpack_from("<ii", data.data, position)
         if size < 0 or position + 8 + size > end:
             raise ValueError(
                 f"truncated: the packet at byte {position} needs {size} bytes, {end - position - 8} are left"
             )
-        packets.append(Packet(stream, position + 8, size))
+        places.append((stream, position + 8, size))
         position += 8 + size
-    return packets
+    streams, offsets, sizes = np.array(places, np.int64).reshape(-1, 3).T
+    unknown = np.full(len(places), UNKNOWN, np.int64)
+    return Packets(streams, offsets, sizes, unknown, unknown, unknown)
 
 
-def _table_packets(table: Table) -> list[Packet]:
-    vector = table.Offset(4)
-    if not vector:
-        return []
-    start = table.Vector(vector)
-    packets = []
-    for i in range(table.VectorLen(vector)):
-        entry = Table(table.Bytes, table.Indirect(start + 4 * i))
-        place = entry.Offset(6)
-        if not place:
-            raise ValueError(f"entry {i} of the table of packets has no size")
-        stream, size = struct.unpack_from("<ii", table.Bytes, place + entry.Pos)
-        count, t_first, t_last = (_scalar(entry, slot, number_types.Int64Flags, None) for slot in (2, 3, 4))
-        offset = _scalar(entry, 0, number_types.Int64Flags, 0)
-        packets.append(Packet(stream, offset, size, count, t_first, t_last))
-    return packets
+def _table_packets(data: NDArray[np.uint8], codec: str) -> Packets:
+    root = Root(decompress(data, codec, plain_limit(len(data))), b"FTAB")
+    missing = -(1 << 63)
+    stream, size, offset, count, t_first, t_last = root.tables(
+        0,
+        [
+            Field(1, "<i4"),
+            Field(1, "<i4", inside=4),
+            Field(0, "<i8"),
+            Field(2, "<i8", UNKNOWN),
+            Field(3, "<i8", missing),
+            Field(4, "<i8", missing),
+        ],
+    )
+    # Early recorders left counts and times out, and so does any writer where they are 0.
+    told = (count == 0) | ((count > 0) & (t_first != missing) & (t_last != missing) & (t_first <= t_last))
+    count = np.where(told, count, UNKNOWN)
+    columns = (column.astype(np.int64) for column in (stream, offset, size, count, t_first, t_last))
+    return Packets(*columns).take(np.argsort(offset, kind="stable"))
 
 
-def decompress(payload: bytes, codec: str) -> bytes:
-    """Return the bytes of a payload compressed as a whole."""
+def plain_limit(size: int) -> int:
+    """Return how many bytes a packet of compressed `size` may decompress to."""
+    return _PLAIN_FLOOR + _PLAIN_PER_BYTE * size
+
+
+def plain_limits(sizes: NDArray[np.int64], codec: str) -> NDArray[np.int64]:
+    """Return how many bytes each packet holds at most once it is decompressed."""
+    return sizes if codec == "none" else _PLAIN_FLOOR + _PLAIN_PER_BYTE * sizes
+
+
+def decompress(payload: NDArray[np.uint8], codec: str, limit: int) -> NDArray[np.uint8]:
+    """Return the bytes of a payload compressed as a whole, a FlatBuffer that starts with its size.
+
+    What the size claims is believed up to `limit` bytes only, so that a few bytes cannot ask for all the memory; raises
+    ValueError beyond, and one of FAULTS for a damaged payload.
+    """
     if codec == "none":
         return payload
-    plain: bytes = pa.CompressedInputStream(pa.BufferReader(payload), codec).read()
+    stream = pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(payload)), codec)
+    prefix = stream.read(4)
+    if len(prefix) < 4:
+        raise ValueError(f"truncated: {len(prefix)} bytes decompressed, at least 4 expected")
+    (size,) = struct.unpack("<I", prefix)
+    if size + 4 > limit:
+        raise ValueError(f"claims to decompress to {size + 4} bytes, allowed: {limit}")
+    plain = np.empty(size + 4, np.uint8)
+    plain[:4] = np.frombuffer(prefix, np.uint8)
+    if stream.readinto(plain[4:]) < size or stream.read(1):
+        raise ValueError(f"does not decompress to the {size + 4} bytes it claims")
+    # Read-only like an uncompressed payload, so that the compiled decoder has one specialisation.
+    plain.flags.writeable = False
     return plain
-
-
-def decode_events(payload: bytes) -> NDArray[np.void]:
-    """Return the events of a decompressed packet as a structured array with t (us), x, y, p."""
-    table = _root(payload, b"EVTS")
-    vector = table.Offset(4)
-    count = table.VectorLen(vector) if vector else 0
-    return np.frombuffer(payload, EVENT, count, table.Vector(vector) if vector else 0)
-
-
-def decode_frame(payload: bytes) -> Frame:
-    """Return the frame of a decompressed packet; colours come out in red, green, blue order, without alpha."""
-    table = _root(payload, b"FRME")
-    pixel_format = _scalar(table, 5, number_types.Int8Flags, 0)
-    width, height = (_scalar(table, slot, number_types.Int16Flags, 0) for slot in (6, 7))
-    channels = CHANNELS_BY_FORMAT.get(pixel_format)
-    if channels is None:
-        raise ValueError(f"frame of pixel format {pixel_format}, allowed: {', '.join(map(str, CHANNELS_BY_FORMAT))}")
-    vector = table.Offset(24)
-    size = table.VectorLen(vector) if vector else 0
-    if size != width * height * channels or not size:
-        raise ValueError(f"frame of {height}x{width} pixels and {channels} channels holds {size} bytes")
-    pixels = np.frombuffer(payload, np.uint8, size, table.Vector(vector)).reshape(height, width, channels)
-    start, end = _exposure(table)
-    image = np.ascontiguousarray(pixels[..., 2::-1].transpose(2, 0, 1) if channels > 1 else pixels.transpose(2, 0, 1))
-    return Frame((start + end) // 2, start, end, image)
-
-
-def _exposure(table: Table) -> tuple[int, int]:
-    # Every known recorder states start and end. Else the first time with a duration is the start (as dv-processing 2.0
-    # writes it), and alone it is the middle (as the first version of the format has it).
-    time, start, end, duration = (_scalar(table, slot, number_types.Int64Flags, 0) for slot in (0, 3, 4, 11))
-    if end >= start > 0:
-        return start, end
-    return time, time + max(duration, 0)
-
-
-def _root(payload: bytes, identifier: bytes) -> Table:
-    (size,) = struct.unpack("<I", _exactly(payload, 0, 4))
-    if size + 4 > len(payload):
-        raise ValueError(f"truncated: a packet should hold {size} bytes, {len(payload) - 4} are there")
-    if payload[8:12] != identifier:
-        raise ValueError(f"a packet is marked {payload[8:12]!r}, expected {identifier!r}")
-    return Table(payload, 4 + struct.unpack_from("<I", payload, 4)[0])
-
-
-def _scalar(table: Table, slot: int, flags: Any, default: Any) -> Any:
-    offset = table.Offset(4 + 2 * slot)
-    return table.Get(flags, offset + table.Pos) if offset else default
-
-
-def _exactly(data: Any, start: int, size: int) -> bytes:
-    part = bytes(data[start : start + size])
-    if len(part) != size:
-        raise ValueError(f"truncated: {size} bytes should lie at byte {start}, {len(part)} are there")
-    return part
