@@ -1,114 +1,264 @@
-"""The compiled per-pixel loops of the event pixel model."""
+"""The compiled loop of the event pixel: one pass per frame interval from grey levels to events in time order.
 
-from typing import Any
+Pixels are taken in tiles that stay in the nearest cache. Per tile: look up, low-pass, leak, then one flag per pixel
+written without branches (signs of noise are coin tosses to a branch predictor), then a scan of eight flags at a time that
+lists the few pixels that fire. Only those are looked at again: their events are written in raster order and sorted by
+a counting sort over whole microseconds, so that events leave ordered by (t, y, x).
+"""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eventsam.compiled import compiled
+from eventsam.simulate.counter_random import NUM_JITTERS, PIXEL, Key, fill_words
+from eventsam.simulate.pixel_timing import (
+    SHOT_OFF,
+    SHOT_ON,
+    Clock,
+    Column,
+    Firing,
+    Pixels,
+    ordered_events,
+    write_events,
+)
 
 Array = NDArray[Any]
 
-
-@compiled
-def _count(difference: float, threshold: float) -> int:
-    """How many whole thresholds fit into a non-negative difference, rounded as torch's floor division rounds."""
-    quotient = (difference - np.fmod(difference, threshold)) / threshold
-    whole = np.floor(quotient)
-    if quotient - whole > 0.5:
-        whole += 1
-    return int(whole)
+TILE = 1024
+"""Pixels per tile, a multiple of 8 (flags per scan) and of 4 (random words per call)."""
+HOT = 8
+_JITTER_MASK = np.uint32(NUM_JITTERS - 1)
 
 
-@compiled
-def count_events(signal: Array, base: Array, on: Array, off: Array, counts: NDArray[np.int32]) -> int:
-    """Write the signed number of threshold crossings of every pixel; return the largest number."""
-    largest = 0
-    for row in range(signal.shape[0]):
-        for column in range(signal.shape[1]):
-            difference = signal[row, column] - base[row, column]
-            number = 0
-            if difference >= on[row, column]:
-                number = _count(difference, on[row, column])
-            elif -difference >= off[row, column]:
-                number = -_count(-difference, off[row, column])
-            counts[row, column] = number
-            largest = max(largest, abs(number))
-    return largest
+class Light(NamedTuple):
+    """This frame and the last: tables looked up by `image` (N,) uint8, or by pixel where `image` is None."""
+
+    image: NDArray[np.uint8] | None
+    levels: Array
+    shares: NDArray[np.float64]
+    chances: NDArray[np.float32]
+    previous_image: NDArray[np.uint8] | None
+    previous_levels: Array
 
 
-@compiled
-def emit_events(
-    counts: NDArray[np.int32],
-    before: Array,
-    after: Array,
-    on: Array,
-    off: Array,
-    last_event: NDArray[np.float64],
-    step: int,
-    start: int,
-    refractory: int,
-    num_slots: int,
-    base: Array,
-    x: NDArray[np.uint16],
-    y: NDArray[np.uint16],
-    offset: NDArray[np.int64],
-    p: NDArray[np.uint8],
-) -> int:
-    """Write the events of one frame in raster order and move `base`; return their number.
+class Noise(NamedTuple):
+    """What disturbs the pixels within this interval.
 
-    `before` and `after` are the signal relative to the base at the previous and this frame; with `num_slots` above 0
-    the i-th event of a pixel falls into slot i, else where the line between them crosses the i-th threshold. `offset`
-    is the time since the previous frame in whole us, 1..step; `last_event` holds exact times for the dead time.
+    `leak_step` is rate times interval where every pixel leaks alike; `jitter` (4096,) holds the factors of the leak's
+    random part, empty for none. `hot_pixel`, `hot_offset_us`: events of hot pixels, ordered by pixel.
     """
-    place = 0
-    # The reference applies the dead time only where it is longer than a slot.
-    dead = refractory > 0 and (num_slots == 0 or refractory > step / num_slots)
-    for row in range(counts.shape[0]):
-        for column in range(counts.shape[1]):
-            number = counts[row, column]
-            if number == 0:
+
+    leak_step: np.float32
+    step_s: np.float32
+    jitter: NDArray[np.float32]
+    nominal_on: np.float32
+    nominal_off: np.float32
+    hot_pixel: NDArray[np.int64]
+    hot_offset_us: NDArray[np.float64]
+    key: Key
+    frame: np.uint64
+
+
+@compiled
+def _look_up(table: Array, image: NDArray[np.uint8] | None, start: int, output: Array) -> None:
+    if image is None:
+        part = table[start : start + len(output)]
+        for n in range(len(output)):
+            output[n] = part[n]
+    else:
+        grey = image[start : start + len(output)]
+        for n in range(len(output)):
+            output[n] = table[grey[n]]
+
+
+@compiled
+def _level_before(table: Array, image: NDArray[np.uint8] | None, pixel: int) -> Any:
+    if image is None:
+        return table[pixel]
+    else:  # noqa: RET505  the compiler drops the branch that does not type
+        return table[image[pixel]]
+
+
+@compiled
+def _low_pass_tile(signal: Array, share: NDArray[np.float64], low_passed: Array, before: Array) -> None:
+    for n in range(len(signal)):
+        before[n] = low_passed[n]
+        low_passed[n] = (1 - share[n]) * low_passed[n] + share[n] * signal[n]
+        signal[n] = low_passed[n]
+
+
+@compiled
+def _leak_tile(base: Array, on: NDArray[np.float32], step: np.float32, rested: Array) -> None:
+    for n in range(len(base)):
+        rested[n] = base[n]
+        base[n] = base[n] - step * on[n]
+
+
+@compiled
+def _leak_unevenly(
+    base: Array,
+    on: NDArray[np.float32],
+    rate: NDArray[np.float32],
+    step_s: np.float32,
+    jitter: NDArray[np.float32],
+    words: NDArray[np.uint32],
+    rested: Array,
+) -> None:
+    for n in range(len(base)):
+        rested[n] = base[n]
+        base[n] = base[n] - step_s * (rate[n] * jitter[words[n] & _JITTER_MASK]) * on[n]
+
+
+@compiled
+def _flag_crossings(
+    signal: Array, base: Array, on: NDArray[np.float32], off: NDArray[np.float32], flags: NDArray[np.uint8]
+) -> None:
+    for n in range(len(signal)):
+        difference = signal[n] - base[n]
+        flags[n] = np.uint8(difference >= on[n]) | np.uint8(-difference >= off[n])
+
+
+@compiled
+def _flag_shots(
+    words: NDArray[np.uint32],
+    chance: NDArray[np.float32],
+    on: NDArray[np.float32],
+    off: NDArray[np.float32],
+    noise: Noise,
+    flags: NDArray[np.uint8],
+) -> None:
+    # One uniform number u per pixel: OFF where u is below its chance, ON where 1 - u is.
+    half = np.float32(0.5)
+    nominal_on, nominal_off = noise.nominal_on, noise.nominal_off
+    for n in range(len(flags)):
+        low = np.float32(words[n]) + half
+        high = np.float32(~words[n]) + half
+        brighter = np.uint8(high * on[n] < chance[n] * nominal_on)
+        darker = np.uint8(low * off[n] < chance[n] * nominal_off)
+        flags[n] |= (brighter << 1) | (darker << 2)
+
+
+@compiled
+def _whole_thresholds(difference: Any, threshold: np.float32) -> int:
+    """How many whole thresholds fit into a difference, exactly: products of a float32 and a small number are exact."""
+    wide, unit = np.float64(difference), np.float64(threshold)
+    number = int(wide / unit)
+    if number * unit > wide:
+        number -= 1
+    elif (number + 1) * unit <= wide:
+        number += 1
+    return number
+
+
+@compiled
+def _list_firing(
+    flags: NDArray[np.uint8],
+    start: int,
+    pixels: Pixels,
+    light: Light,
+    signal: Array,
+    before: Array,
+    rested: Array,
+    firing: Firing,
+    place: int,
+) -> int:
+    """Append the flagged pixels of a tile; return the new length of the list."""
+    low_passed, leaks = len(pixels.low_passed) > 0, len(pixels.leak_rate) > 0
+    # Columns of a tuple are counted references: taken out once, not per pixel.
+    bases, on, off = pixels.base, pixels.on, pixels.off
+    previous_levels, previous_image = light.previous_levels, light.previous_image
+    pixel_of, number_of, kind_of, before_of, signal_of = firing
+    eights = flags.view(np.uint64)
+    for group in range(len(eights)):
+        if eights[group] == 0:
+            continue
+        for n in range(8 * group, 8 * group + 8):
+            if flags[n] == 0:
                 continue
-            polarity = 1 if number > 0 else 0
-            threshold = on[row, column] if number > 0 else off[row, column]
-            sign = 1.0 if number > 0 else -1.0
-            rise = sign * (after[row, column] - before[row, column])
-            passed = 0
-            for index in range(abs(number)):
-                if num_slots > 0:
-                    exact = (index + 1) * step / num_slots
-                    whole = int(np.rint(exact))
-                else:
-                    needed = (index + 1) * threshold - sign * before[row, column]
-                    share = needed / rise if rise > 0 else 1.0
-                    exact = min(max(share, 0.0), 1.0) * step
-                    whole = int(np.ceil(exact))
-                if dead and start + exact - last_event[row, column] <= refractory:
-                    continue
-                last_event[row, column] = start + exact
-                x[place], y[place], p[place] = column, row, polarity
-                offset[place] = min(max(whole, 1), step)
-                place += 1
-                passed += 1
-            # One rounding per product and sum, in the precision of the thresholds, as the reference does.
-            moved = np.float32(passed) * threshold
-            if number > 0:
-                base[row, column] += moved
-            else:
-                base[row, column] -= moved
+            pixel = start + n
+            base = bases[pixel]
+            earlier = before[n] if low_passed else _level_before(previous_levels, previous_image, pixel)
+            difference = signal[n] - base
+            number = 0
+            if difference >= on[pixel]:
+                number = _whole_thresholds(difference, on[pixel])
+            elif -difference >= off[pixel]:
+                number = -_whole_thresholds(-difference, off[pixel])
+            pixel_of[place], number_of[place], kind_of[place] = pixel, number, flags[n]
+            before_of[place] = earlier - (rested[n] if leaks else base)
+            signal_of[place] = signal[n]
+            place += 1
     return place
 
 
 @compiled
-def time_order(offset: NDArray[np.int64], starts: NDArray[np.int64], order: NDArray[np.int64]) -> None:
-    """Write the stable order of events by their offset 1..step: a counting sort keeps raster order inside a us.
+def find_firing(pixels: Pixels, light: Light, noise: Noise, firing: Firing) -> int:
+    """Move every pixel through one interval and list those that fire, in raster order; return their number."""
+    signals, befores = np.empty(TILE, pixels.base.dtype), np.empty(TILE, pixels.base.dtype)
+    resteds, shares = np.empty(TILE, pixels.base.dtype), np.empty(TILE, np.float64)
+    chances, words, flags = np.empty(TILE, np.float32), np.empty(TILE, np.uint32), np.empty(TILE, np.uint8)
+    leaks, uneven, shot = len(pixels.leak_rate) > 0, len(noise.jitter) > 0, len(light.chances) > 0
+    place, hot = 0, 0
+    for start in range(0, len(pixels.base), TILE):
+        size = min(TILE, len(pixels.base) - start)
+        end = start + size
+        base, on, off = pixels.base[start:end], pixels.on[start:end], pixels.off[start:end]
+        signal = signals[:size]
+        _look_up(light.levels, light.image, start, signal)
+        if len(pixels.low_passed) > 0:
+            _look_up(light.shares, light.image, start, shares[:size])
+            _low_pass_tile(signal, shares[:size], pixels.low_passed[start:end], befores)
+        if shot or uneven:
+            fill_words(words, np.uint64(start // TILE), noise.frame, PIXEL, noise.key)
+        if uneven:
+            _leak_unevenly(base, on, pixels.leak_rate[start:end], noise.step_s, noise.jitter, words, resteds)
+        elif leaks:
+            _leak_tile(base, on, noise.leak_step, resteds)
+        if size < TILE:
+            flags[:] = 0
+        _flag_crossings(signal, base, on, off, flags)
+        if shot:
+            _look_up(light.chances, light.image, start, chances[:size])
+            _flag_shots(words, chances, on, off, noise, flags[:size])
+        while hot < len(noise.hot_pixel) and noise.hot_pixel[hot] < end:
+            flags[noise.hot_pixel[hot] - start] |= np.uint8(HOT)
+            hot += 1
+        place = _list_firing(flags, start, pixels, light, signals, befores, resteds, firing, place)
+    return place
 
-    `starts` is zeroed room for step + 2 counts.
+
+@compiled
+def interval_events(
+    pixels: Pixels, light: Light, noise: Noise, clock: Clock, firing: Firing, exact_times: bool
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.int64], NDArray[np.uint8], NDArray[np.float64]]:
+    """Move every pixel through one interval; return its events' x, y, t (us), p, ordered by (t, y, x).
+
+    The last array holds the times before rounding, in us since the interval's start; empty unless asked for.
     """
-    for n in range(len(offset)):
-        starts[offset[n] + 1] += 1
-    for value in range(1, len(starts)):
-        starts[value] += starts[value - 1]
-    for n in range(len(offset)):
-        order[starts[offset[n]]] = n
-        starts[offset[n]] += 1
+    num_firing = find_firing(pixels, light, noise, firing)
+    num_events, largest = len(noise.hot_pixel), 0
+    for n in range(num_firing):
+        count = abs(firing.number[n])
+        largest = max(largest, count)
+        shots = (firing.kind[n] & SHOT_ON) // SHOT_ON + (firing.kind[n] & SHOT_OFF) // SHOT_OFF
+        num_events += count + shots
+    column = Column(
+        np.empty(num_events, np.uint32),
+        np.empty(num_events, np.int64),
+        np.empty(num_events, np.float64),
+    )
+    place = write_events(
+        pixels,
+        firing,
+        num_firing,
+        noise.hot_pixel,
+        noise.hot_offset_us,
+        noise.key,
+        noise.frame,
+        largest,
+        clock,
+        column,
+    )
+    return ordered_events(column, place, clock, exact_times)
