@@ -65,10 +65,10 @@ class Kernels(Protocol):
 def represent(representation: Representation, batch: EventBatch, backend: Backend | None = None) -> Tensor:
     """Return (B, C, H, W) of the representation's dtype on the batch's device: the bits that it draws on the CPU.
 
-    Served: Tencode, Histogram, PolarityHistogram, VoxelGrid(exact=True), TimeSurface, MixedDensity, Blank. All sums
-    and choices are of integers and free of order, so nothing depends on how the device schedules them. One exception
-    to the equal bits: VoxelGrid(normalize=True) takes mean and deviation from float64 sums in another order than the
-    CPU's, so a value may differ in its last bits; on one device it is the same in every call.
+    Served are Tencode, Histogram, PolarityHistogram, VoxelGrid(exact=True), TimeSurface, MixedDensity and Blank. All
+    sums and choices are of integers and free of order, so nothing depends on how the device schedules them. One
+    exception to the equal bits: VoxelGrid(normalize=True) takes mean and deviation from float64 sums in another order
+    than the CPU's, so a value may differ in its last bits; on one device it is the same in every call.
 
     `backend` None is Triton where the batch lies on CUDA and Triton is installed, else torch.
 
@@ -87,7 +87,7 @@ def represent(representation: Representation, batch: EventBatch, backend: Backen
     dtype = torch.from_numpy(np.empty(0, representation.dtype)).dtype
     shape = (len(batch), representation.num_channels, batch.height * batch.width)
     image = torch.empty(shape, dtype=dtype, device=batch.device)
-    step = _windows_at_a_time(batch, representation.num_channels)
+    step = _windows_at_a_time(batch, representation.num_channels, per_event=kernels is torch_kernels)
     for first in range(0, len(batch), step):
         end = min(first + step, len(batch))
         draw(kernels, representation, batch if step >= len(batch) else batch.narrow(first, end), image[first:end])
@@ -108,10 +108,11 @@ def _kernels(backend: Backend | None, batch: EventBatch) -> Kernels:
     return triton_launch
 
 
-def _windows_at_a_time(batch: EventBatch, num_channels: int) -> int:
-    values = num_channels * batch.height * batch.width * SCRATCH_BYTES_PER_VALUE
-    events = len(batch.xy) // len(batch) * SCRATCH_BYTES_PER_EVENT
-    return max(1, SCRATCH_BYTES // (values + events))
+def _windows_at_a_time(batch: EventBatch, num_channels: int, per_event: bool) -> int:
+    scratch = num_channels * batch.height * batch.width * SCRATCH_BYTES_PER_VALUE
+    if per_event:
+        scratch += len(batch.xy) // len(batch) * SCRATCH_BYTES_PER_EVENT
+    return max(1, SCRATCH_BYTES // scratch)
 
 
 def _axis(batch: EventBatch, reference: Reference) -> Tensor:
