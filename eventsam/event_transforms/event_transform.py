@@ -1,12 +1,12 @@
 """What every event transform is, and the few things that several of them do."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eventsam.events import Events, trusted
+from eventsam.events import COLUMNS, Events, trusted
 
 NEVER = -(1 << 62)
 """Time of a pixel that has not fired: before any that is, and far enough from int64's end to compare differences."""
@@ -44,9 +44,12 @@ def apply_transforms(transforms: Sequence[EventTransform], events: Events, rng: 
     return events
 
 
-def select(events: Events, kept: NDArray[Any]) -> Events:
-    """Return the events chosen by a boolean mask (N,) or by increasing event numbers."""
-    return trusted(events.x[kept], events.y[kept], events.t[kept], events.p[kept], events.height, events.width)
+def select(events: Events, kept: NDArray[np.bool_]) -> Events:
+    """Return the events where the mask (N,) is True."""
+    # Numbers are found once; a mask would be searched again for each of the four columns.
+    numbers = np.flatnonzero(kept)
+    x, y, t, p = (getattr(events, name).take(numbers) for name in COLUMNS)
+    return trusted(x, y, t, p, events.height, events.width)
 
 
 def check_range(name: str, low: float, high: float, at_least: float, at_most: float) -> None:
