@@ -33,7 +33,7 @@ def lin_log(frame: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def low_pass_shares(grey: NDArray[Any], step_s: float, cutoff_hz: float) -> NDArray[np.float64]:
-    """The share of its way to the new value that the low-pass goes within a step: (grey + 20) / 275 * dt / tau, <= 1."""
+    """The share of its way that the low-pass goes within a step: (grey + 20) / 275 * dt / tau, at most 1."""
     share = (grey.astype(np.float64) + LINEAR_BELOW) / FULL_SCALE * step_s * (2 * np.pi * cutoff_hz)
     bounded: NDArray[np.float64] = np.minimum(share, 1.0)
     return bounded
@@ -84,3 +84,9 @@ class Tables:
             low_pass_shares(grey if cutoff_hz > 0 else empty, step_s, cutoff_hz),
             shot_noise_chances(grey if shot_rate_hz > 0 else empty, step_s, shot_rate_hz),
         )
+
+    def of_pixels(self, image: NDArray[np.uint8]) -> "Tables":
+        """Entries by pixel of an image (N,) from entries by grey level."""
+        shares = self.shares[image] if len(self.shares) else self.shares
+        chances = self.chances[image] if len(self.chances) else self.chances
+        return Tables(self.levels[image], shares, chances)

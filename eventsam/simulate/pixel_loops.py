@@ -1,9 +1,9 @@
 """The compiled loop of the event pixel: one pass per frame interval from grey levels to events in time order.
 
 Pixels are taken in tiles that stay in the nearest cache. Per tile: look up, low-pass, leak, then one flag per pixel
-written without branches (signs of noise are coin tosses to a branch predictor), then a scan of eight flags at a time that
-lists the few pixels that fire. Only those are looked at again: their events are written in raster order and sorted by
-a counting sort over whole microseconds, so that events leave ordered by (t, y, x).
+written without branches (signs of noise are coin tosses to a branch predictor), then a scan of eight flags at a time
+that lists the few pixels that fire. Only those are looked at again: their events are written in raster order and go
+through a counting sort over whole microseconds, so that they leave ordered by (t, y, x).
 """
 
 from typing import Any, NamedTuple
@@ -12,24 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventsam.compiled import compiled
-from eventsam.simulate.counter_random import NUM_JITTERS, PIXEL, Key, fill_words
-from eventsam.simulate.pixel_timing import (
-    SHOT_OFF,
-    SHOT_ON,
-    Clock,
-    Column,
-    Firing,
-    Pixels,
-    ordered_events,
-    write_events,
+from eventsam.simulate.counter_random import PIXEL, Key, fill_words
+from eventsam.simulate.event_order import ordered_events
+from eventsam.simulate.pixel_tiles import (
+    flag_crossings,
+    flag_shots,
+    leak_tile,
+    leak_unevenly_tile,
+    look_up,
+    low_pass_tile,
 )
+from eventsam.simulate.pixel_timing import SHOT_OFF, SHOT_ON, Clock, Column, Firing, Pixels, write_events
 
 Array = NDArray[Any]
 
 TILE = 1024
 """Pixels per tile, a multiple of 8 (flags per scan) and of 4 (random words per call)."""
 HOT = 8
-_JITTER_MASK = np.uint32(NUM_JITTERS - 1)
 
 
 class Light(NamedTuple):
@@ -58,86 +57,15 @@ class Noise(NamedTuple):
     hot_pixel: NDArray[np.int64]
     hot_offset_us: NDArray[np.float64]
     key: Key
-    frame: np.uint64
-
-
-@compiled
-def _look_up(table: Array, image: NDArray[np.uint8] | None, start: int, output: Array) -> None:
-    if image is None:
-        part = table[start : start + len(output)]
-        for n in range(len(output)):
-            output[n] = part[n]
-    else:
-        grey = image[start : start + len(output)]
-        for n in range(len(output)):
-            output[n] = table[grey[n]]
+    frame: np.uint32
 
 
 @compiled
 def _level_before(table: Array, image: NDArray[np.uint8] | None, pixel: int) -> Any:
     if image is None:
         return table[pixel]
-    else:  # noqa: RET505  the compiler drops the branch that does not type
+    else:  # Only one of the two branches has types, and only that one is compiled.
         return table[image[pixel]]
-
-
-@compiled
-def _low_pass_tile(signal: Array, share: NDArray[np.float64], low_passed: Array, before: Array) -> None:
-    for n in range(len(signal)):
-        before[n] = low_passed[n]
-        low_passed[n] = (1 - share[n]) * low_passed[n] + share[n] * signal[n]
-        signal[n] = low_passed[n]
-
-
-@compiled
-def _leak_tile(base: Array, on: NDArray[np.float32], step: np.float32, rested: Array) -> None:
-    for n in range(len(base)):
-        rested[n] = base[n]
-        base[n] = base[n] - step * on[n]
-
-
-@compiled
-def _leak_unevenly(
-    base: Array,
-    on: NDArray[np.float32],
-    rate: NDArray[np.float32],
-    step_s: np.float32,
-    jitter: NDArray[np.float32],
-    words: NDArray[np.uint32],
-    rested: Array,
-) -> None:
-    for n in range(len(base)):
-        rested[n] = base[n]
-        base[n] = base[n] - step_s * (rate[n] * jitter[words[n] & _JITTER_MASK]) * on[n]
-
-
-@compiled
-def _flag_crossings(
-    signal: Array, base: Array, on: NDArray[np.float32], off: NDArray[np.float32], flags: NDArray[np.uint8]
-) -> None:
-    for n in range(len(signal)):
-        difference = signal[n] - base[n]
-        flags[n] = np.uint8(difference >= on[n]) | np.uint8(-difference >= off[n])
-
-
-@compiled
-def _flag_shots(
-    words: NDArray[np.uint32],
-    chance: NDArray[np.float32],
-    on: NDArray[np.float32],
-    off: NDArray[np.float32],
-    noise: Noise,
-    flags: NDArray[np.uint8],
-) -> None:
-    # One uniform number u per pixel: OFF where u is below its chance, ON where 1 - u is.
-    half = np.float32(0.5)
-    nominal_on, nominal_off = noise.nominal_on, noise.nominal_off
-    for n in range(len(flags)):
-        low = np.float32(words[n]) + half
-        high = np.float32(~words[n]) + half
-        brighter = np.uint8(high * on[n] < chance[n] * nominal_on)
-        darker = np.uint8(low * off[n] < chance[n] * nominal_off)
-        flags[n] |= (brighter << 1) | (darker << 2)
 
 
 @compiled
@@ -169,7 +97,7 @@ def _list_firing(
     # Columns of a tuple are counted references: taken out once, not per pixel.
     bases, on, off = pixels.base, pixels.on, pixels.off
     previous_levels, previous_image = light.previous_levels, light.previous_image
-    pixel_of, number_of, kind_of, before_of, signal_of = firing
+    pixel_of, number_of, polarity_of, kind_of, before_of, signal_of = firing
     eights = flags.view(np.uint64)
     for group in range(len(eights)):
         if eights[group] == 0:
@@ -180,15 +108,14 @@ def _list_firing(
             pixel = start + n
             base = bases[pixel]
             earlier = before[n] if low_passed else _level_before(previous_levels, previous_image, pixel)
-            difference = signal[n] - base
-            number = 0
-            if difference >= on[pixel]:
-                number = _whole_thresholds(difference, on[pixel])
-            elif -difference >= off[pixel]:
-                number = -_whole_thresholds(-difference, off[pixel])
-            pixel_of[place], number_of[place], kind_of[place] = pixel, number, flags[n]
-            before_of[place] = earlier - (rested[n] if leaks else base)
-            signal_of[place] = signal[n]
+            # Signs are coin tosses: chosen by value, not by branch.
+            difference, before_now = signal[n] - base, earlier - (rested[n] if leaks else base)
+            threshold_on, threshold_off, rising = on[pixel], off[pixel], difference > 0
+            threshold = threshold_on if rising else threshold_off
+            pixel_of[place], kind_of[place], signal_of[place] = pixel, flags[n], signal[n]
+            polarity_of[place] = 1 if rising else 0
+            number_of[place] = _whole_thresholds(abs(difference), threshold)
+            before_of[place] = before_now if rising else -before_now
             place += 1
     return place
 
@@ -206,27 +133,38 @@ def find_firing(pixels: Pixels, light: Light, noise: Noise, firing: Firing) -> i
         end = start + size
         base, on, off = pixels.base[start:end], pixels.on[start:end], pixels.off[start:end]
         signal = signals[:size]
-        _look_up(light.levels, light.image, start, signal)
+        look_up(light.levels, light.image, start, signal)
         if len(pixels.low_passed) > 0:
-            _look_up(light.shares, light.image, start, shares[:size])
-            _low_pass_tile(signal, shares[:size], pixels.low_passed[start:end], befores)
+            look_up(light.shares, light.image, start, shares[:size])
+            low_pass_tile(signal, shares[:size], pixels.low_passed[start:end], befores)
         if shot or uneven:
-            fill_words(words, np.uint64(start // TILE), noise.frame, PIXEL, noise.key)
+            fill_words(words, start // TILE, noise.frame, PIXEL, noise.key)
         if uneven:
-            _leak_unevenly(base, on, pixels.leak_rate[start:end], noise.step_s, noise.jitter, words, resteds)
+            leak_unevenly_tile(base, on, pixels.leak_rate[start:end], noise.step_s, noise.jitter, words, resteds)
         elif leaks:
-            _leak_tile(base, on, noise.leak_step, resteds)
+            leak_tile(base, on, noise.leak_step, resteds)
         if size < TILE:
             flags[:] = 0
-        _flag_crossings(signal, base, on, off, flags)
+        flag_crossings(signal, base, on, off, flags)
         if shot:
-            _look_up(light.chances, light.image, start, chances[:size])
-            _flag_shots(words, chances, on, off, noise, flags[:size])
+            look_up(light.chances, light.image, start, chances[:size])
+            flag_shots(words, chances, on, off, noise.nominal_on, noise.nominal_off, flags[:size])
         while hot < len(noise.hot_pixel) and noise.hot_pixel[hot] < end:
             flags[noise.hot_pixel[hot] - start] |= np.uint8(HOT)
             hot += 1
         place = _list_firing(flags, start, pixels, light, signals, befores, resteds, firing, place)
     return place
+
+
+@compiled
+def _room_for(firing: Firing, num_firing: int, num_hot: int) -> tuple[int, int]:
+    """The most events that the listed pixels can send, and the most crossings of one pixel."""
+    number_of, kind_of = firing.number, firing.kind
+    num_events, largest = num_hot, 0
+    for n in range(num_firing):
+        largest = max(largest, number_of[n])
+        num_events += number_of[n] + (kind_of[n] & SHOT_ON) // SHOT_ON + (kind_of[n] & SHOT_OFF) // SHOT_OFF
+    return num_events, largest
 
 
 @compiled
@@ -238,12 +176,7 @@ def interval_events(
     The last array holds the times before rounding, in us since the interval's start; empty unless asked for.
     """
     num_firing = find_firing(pixels, light, noise, firing)
-    num_events, largest = len(noise.hot_pixel), 0
-    for n in range(num_firing):
-        count = abs(firing.number[n])
-        largest = max(largest, count)
-        shots = (firing.kind[n] & SHOT_ON) // SHOT_ON + (firing.kind[n] & SHOT_OFF) // SHOT_OFF
-        num_events += count + shots
+    num_events, largest = _room_for(firing, num_firing, len(noise.hot_pixel))
     column = Column(
         np.empty(num_events, np.uint32),
         np.empty(num_events, np.int64),
@@ -261,4 +194,5 @@ def interval_events(
         clock,
         column,
     )
-    return ordered_events(column, place, clock, exact_times)
+    where, time, exact = column
+    return ordered_events(where[:place], time[:place], exact[:place], clock.start_us, clock.whole_step, exact_times)

@@ -39,9 +39,9 @@ class PixelModel:
     gives every pixel's i-th event the i-th slot. Times are rounded up to whole microseconds and lie in
     (previous frame, this frame]; slots round to the nearest.
 
-    Noise, each off at 0: `leak_jitter_fraction` varies the leak from interval to interval, `noise_rate_cov_decades` from
-    pixel to pixel; `shot_noise_rate_hz` is the rate in the dark, falling to a quarter of it at white
-    (`expected_shot_rate_hz`). With `photoreceptor_noise` the shot noise comes from Gaussian noise on the signal instead.
+    Noise, each off at 0: `leak_jitter_fraction` varies the leak from interval to interval, `noise_rate_cov_decades`
+    from pixel to pixel; `shot_noise_rate_hz` is the rate in the dark, falling to a quarter of it at white
+    (`expected_shot_rate_hz`). With `photoreceptor_noise` it comes from Gaussian noise on the signal instead.
     `hot_pixel_share` of the pixels fire ON events of their own at `hot_pixel_rate_hz`. `cs_lambda_pixels` subtracts a
     surround of that width (`cs_tau_p_ms`: its time constant; None: at once); `scidvs` amplifies changes.
     `scidvs_startup`: "reference" repeats v2e's burst of OFF events at the second frame.

@@ -32,8 +32,8 @@ def leak_jitter(fraction: float) -> NDArray[np.float32]:
 def photoreceptor_voltage(threshold: float, shot_rate_hz: float, cutoff_hz: float, share: float) -> float:
     """Rms of the white noise per frame whose low-passed version crosses `threshold` at about the shot-noise rate.
 
-    The needed rms after the low-pass follows v2e's fitted curve; before it, it is larger by sqrt((2 - e) / e), the exact
-    gain of a one-pole filter of step share e on white noise (v2e measures the same gain on a noise run).
+    The needed rms after the low-pass follows v2e's fitted curve; before it, it is larger by sqrt((2 - e) / e), the
+    exact loss of a one-pole filter of step share e on white noise (v2e measures it on a noise run).
     """
     x = np.log10(shot_rate_hz / cutoff_hz / 2)
     ratio = 10 ** np.polyval(_RATE_CURVE, x)
@@ -53,7 +53,7 @@ class PhotoreceptorNoise:
         """Return the noise (N,) after a step."""
         share = min(step_s * 2 * np.pi * self._cutoff_hz, 1.0)
         voltage = photoreceptor_voltage(self._threshold, self._shot_rate_hz, self._cutoff_hz, share)
-        fill_normal(self._draws, np.uint64(frame), PHOTORECEPTOR, self._key)
+        fill_normal(self._draws, np.uint32(frame), PHOTORECEPTOR, self._key)
         self._level = (1 - share) * self._level + share * voltage * self._draws
         return self._level
 
@@ -102,7 +102,7 @@ def advance_hot_pixels(
                 if write:
                     pixel[number], time_us[number] = pixels[n], upcoming
                 number += 1
-            uniform = unit_uniform(np.uint64(pixels[n]), np.uint64(draws), HOT_PIXEL, key)
+            uniform = unit_uniform(pixels[n], draws, HOT_PIXEL, key)
             upcoming -= mean_us * np.log(uniform)
             draws += 1
         if write:

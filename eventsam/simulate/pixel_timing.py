@@ -11,9 +11,6 @@ from eventsam.simulate.counter_random import SHOT_TIME, Key, unit_uniform
 Array = NDArray[Any]
 
 SHOT_ON, SHOT_OFF = 2, 4
-_DIGIT = 16
-"""Bits that one counting pass sorts by: enough for 65 ms at once."""
-_DIGIT_MASK = (1 << _DIGIT) - 1
 
 
 class Pixels(NamedTuple):
@@ -33,17 +30,22 @@ class Pixels(NamedTuple):
 
 
 class Firing(NamedTuple):
-    """Room (N,) for the pixels that fire within an interval: signed crossings, flags, signal before (above base) and now."""
+    """Room (N,) for the pixels that fire within an interval, in raster order.
+
+    `number` thresholds were crossed, `polarity` 1 upwards, 0 downwards; `kind` are the flags; `signal` is the signal
+    now, `before` what it was above the base at the interval's start, counted along the polarity.
+    """
 
     pixel: NDArray[np.int64]
     number: NDArray[np.int64]
+    polarity: NDArray[np.int64]
     kind: NDArray[np.uint8]
     before: Array
     signal: Array
 
 
 class Column(NamedTuple):
-    """Events as written, pixel after pixel: y << 16 | x; whole us since the interval's start, twice, plus polarity; exact us."""
+    """Events as written, pixel after pixel: see `event_order.ordered_events`."""
 
     place: NDArray[np.uint32]
     time: NDArray[np.int64]
@@ -86,8 +88,10 @@ def slot_time(index: int, num_slots: int, start_s: float, step_s: float) -> np.f
 @compiled
 def _stamp(exact: float, polarity: int, clock: Clock) -> int:
     """A time within the interval as whole us, 1 to the interval's length, twice, plus polarity."""
-    whole = np.rint(clock.lead_us + exact) if clock.slots else np.ceil(clock.lead_us + exact)
-    return 2 * min(max(np.int64(whole), 1), clock.whole_step) + polarity
+    late = clock.lead_us + exact
+    whole = np.int64(np.rint(late)) if clock.slots else np.int64(np.ceil(late))
+    inside = np.int64(min(max(int(whole), 1), int(clock.whole_step)))
+    return int(2 * inside + polarity)
 
 
 @compiled
@@ -101,7 +105,7 @@ def _time_of(exact: float, index: int, num_slots: int, clock: Clock) -> float:
 @compiled
 def _is_dead(now: float, last: float, clock: Clock) -> bool:
     if clock.slots:
-        return np.float32(now - last) <= np.float32(clock.refractory_us / 1e6)
+        return bool(np.float32(now - last) <= np.float32(clock.refractory_us / 1e6))
     return now - last <= clock.refractory_us
 
 
@@ -127,54 +131,54 @@ def _write_shot(
 
 
 @compiled
-def _write_pixel(
+def _moment(index: int, threshold: np.float32, before: Any, rise: Any, num_slots: int, clock: Clock) -> float:
+    """Exact us from the interval's start to a pixel's event number `index`: its slot, or its crossing."""
+    if clock.slots:
+        return (index + 1) * clock.step_us / num_slots
+    needed = (index + 1) * threshold - before
+    share = needed / rise if rise > 0 else 1.0
+    return min(max(share, 0.0), 1.0) * clock.step_us
+
+
+@compiled
+def _write_with_care(
     place: NDArray[np.uint32],
     time: NDArray[np.int64],
     exact: NDArray[np.float64],
     event: int,
     where: np.uint32,
-    number: int,
-    threshold: np.float32,
-    before: Any,
-    after: Any,
+    crossings: tuple[int, int, np.float32, Any, Any],
     kind: int,
     shot_at: float,
     last_event: NDArray[np.float64],
+    pixel: int,
     dead: bool,
     num_slots: int,
     clock: Clock,
 ) -> tuple[int, int]:
-    """Write the events of one pixel; return the number of events of all and the crossings that passed the dead time.
+    """Write the events of a pixel with dead time or shot noise; return the events of all and this pixel's crossings.
 
-    `last_event` (1,) is the pixel's own; `shot_at` is the time of its shot noise, infinite for none.
+    `crossings` are number, polarity, threshold, signal before and rise; `shot_at` is infinite where there is no noise.
     """
-    polarity, sign = (1, 1.0) if number > 0 else (0, -1.0)
+    number, polarity, threshold, before, rise = crossings
     # Slots follow the reference, whose shot noise knows no dead time.
     shot_dead = dead and not clock.slots
-    rise = sign * (after - before)
-    passed, crossings = 0, abs(number)
-    for index in range(crossings + 1):
-        if index == crossings:
-            moment = clock.step_us
-        elif clock.slots:
-            moment = (index + 1) * clock.step_us / num_slots
-        else:
-            needed = (index + 1) * threshold - sign * before
-            share = needed / rise if rise > 0 else 1.0
-            moment = min(max(share, 0.0), 1.0) * clock.step_us
+    passed = 0
+    for index in range(number + 1):
+        moment = clock.step_us if index == number else _moment(index, threshold, before, rise, num_slots, clock)
         if shot_at <= moment:
-            if not (shot_dead and _is_dead(clock.origin_us + shot_at, last_event[0], clock)):
+            if not (shot_dead and _is_dead(clock.origin_us + shot_at, last_event[pixel], clock)):
                 event = _write_shot(place, time, exact, event, where, shot_at, kind, clock)
                 if shot_dead:
-                    last_event[0] = clock.origin_us + shot_at
+                    last_event[pixel] = clock.origin_us + shot_at
             shot_at = np.inf
-        if index == crossings:
+        if index == number:
             break
         if dead:
             now = _time_of(moment, index, num_slots, clock)
-            if _is_dead(now, last_event[0], clock):
+            if _is_dead(now, last_event[pixel], clock):
                 continue
-            last_event[0] = now
+            last_event[pixel] = now
         place[event], time[event], exact[event] = where, _stamp(moment, polarity, clock), moment
         event += 1
         passed += 1
@@ -189,7 +193,7 @@ def write_events(
     hot_pixel: NDArray[np.int64],
     hot_offset_us: NDArray[np.float64],
     key: Key,
-    frame: np.uint64,
+    frame: np.uint32,
     num_slots: int,
     clock: Clock,
     column: Column,
@@ -197,7 +201,7 @@ def write_events(
     """Write the events of all pixels that fire, in raster order, and move their bases; return the number of events."""
     # Columns of a tuple are counted references: taken out once, not per event.
     base, on, off, last_event = pixels.base, pixels.on, pixels.off, pixels.last_event
-    pixel_of, number_of, kind_of, before_of, signal_of = firing
+    pixel_of, number_of, polarity_of, kind_of, before_of, signal_of = firing
     place, time, exact = column
     # The reference applies the dead time only where it is longer than a slot.
     dead = clock.refractory_us > 0
@@ -205,73 +209,31 @@ def write_events(
         dead = dead and clock.refractory_us / 1e6 > clock.step_s / num_slots
     event, hot, row, row_end = 0, 0, 0, clock.width
     for n in range(num_firing):
-        pixel, number, kind = pixel_of[n], number_of[n], kind_of[n]
+        pixel, number, polarity, kind, before = pixel_of[n], number_of[n], polarity_of[n], kind_of[n], before_of[n]
         while pixel >= row_end:
-            row += 1
-            row_end += clock.width
+            row, row_end = row + 1, row_end + clock.width
         where = np.uint32(row << 16) | np.uint32(pixel - (row_end - clock.width))
-        shot_at = np.inf
-        if kind & (SHOT_ON | SHOT_OFF):
-            share = 1.0 if clock.slots else unit_uniform(np.uint64(pixel), frame, SHOT_TIME, key)
-            shot_at = share * clock.step_us
-        threshold = on[pixel] if number > 0 else off[pixel]
-        own = last_event[pixel : pixel + 1]
-        event, passed = _write_pixel(
-            place, time, exact, event, where, number, threshold, before_of[n], signal_of[n] - base[pixel],
-            kind, shot_at, own, dead, num_slots, clock,
-        )  # fmt: skip
+        threshold_on, threshold_off, signal = on[pixel], off[pixel], signal_of[n]
+        after = signal - base[pixel]
+        threshold, rise = (threshold_on, after - before) if polarity else (threshold_off, -after - before)
+        shot, passed = (kind & (SHOT_ON | SHOT_OFF)) > 0, number
+        if dead or shot:
+            share = 1.0 if clock.slots or not shot else unit_uniform(pixel, int(frame), SHOT_TIME, key)
+            event, passed = _write_with_care(
+                place, time, exact, event, where, (number, polarity, threshold, before, rise), kind,
+                share * clock.step_us if shot else np.inf, last_event, pixel, dead, num_slots, clock,
+            )  # fmt: skip
+        else:
+            for index in range(number):
+                moment = _moment(index, threshold, before, rise, num_slots, clock)
+                place[event], time[event], exact[event] = where, _stamp(moment, polarity, clock), moment
+                event += 1
         # One rounding per product and sum, in the precision of the thresholds, as the reference does.
         moved = np.float32(passed) * threshold
-        base[pixel] = base[pixel] + moved if number > 0 else base[pixel] - moved
-        if kind & (SHOT_ON | SHOT_OFF):
-            base[pixel] = signal_of[n]
+        moved = moved if polarity else -moved
+        base[pixel] = signal if shot else base[pixel] + moved
         while hot < len(hot_pixel) and hot_pixel[hot] == pixel:
             place[event], exact[event] = where, hot_offset_us[hot]
             time[event] = _stamp(hot_offset_us[hot], 1, clock)
             event, hot = event + 1, hot + 1
     return event
-
-
-@compiled
-def _time_order(time: NDArray[np.int64], largest: int) -> NDArray[np.int32]:
-    """The stable order of whole times 1..largest: counting sorts of 16 bits at a time keep raster order inside a us."""
-    num_events = len(time)
-    order = np.empty(num_events, np.int32)
-    for n in range(num_events):
-        order[n] = n
-    # One bit more: times are doubled, with the polarity below.
-    shift = 1
-    while shift == 1 or (largest >> (shift - 1)) > 0:
-        starts = np.zeros(min(largest >> (shift - 1), _DIGIT_MASK) + 2, np.uint32)
-        for n in range(num_events):
-            starts[np.uint64((time[n] >> shift) & _DIGIT_MASK) + np.uint64(1)] += np.uint32(1)
-        for value in range(1, len(starts)):
-            starts[value] += starts[value - 1]
-        sorted_order = np.empty(num_events, np.int32)
-        for n in range(num_events):
-            digit = np.uint64((time[order[n]] >> shift) & _DIGIT_MASK)
-            sorted_order[starts[digit]] = order[n]
-            starts[digit] += np.uint32(1)
-        order = sorted_order
-        shift += _DIGIT
-    return order
-
-
-@compiled
-def ordered_events(
-    column: Column, num_events: int, clock: Clock, exact_times: bool
-) -> tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.int64], NDArray[np.uint8], NDArray[np.float64]]:
-    """Unpack the first events of `column` in the order of their whole times; see `interval_events`."""
-    place, time, exact = column
-    order = _time_order(time[:num_events], clock.whole_step)
-    start_us = clock.start_us
-    x, y = np.empty(num_events, np.uint16), np.empty(num_events, np.uint16)
-    t, p = np.empty(num_events, np.int64), np.empty(num_events, np.uint8)
-    exact_ordered = np.empty(num_events if exact_times else 0, np.float64)
-    for n in range(num_events):
-        source = order[n]
-        x[n], y[n] = place[source] & 0xFFFF, place[source] >> 16
-        t[n], p[n] = start_us + (time[source] >> 1), time[source] & 1
-        if exact_times:
-            exact_ordered[n] = exact[source]
-    return x, y, t, p, exact_ordered

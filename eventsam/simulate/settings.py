@@ -93,7 +93,8 @@ class RenderSettings:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values of every setting."""
-        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        values = dataclasses.asdict(self) | {"pixel_model": self.pixel_model.to_json()}
+        plain: dict[str, Any] = json.loads(json.dumps(values))
         return plain
 
     @classmethod
@@ -102,7 +103,7 @@ class RenderSettings:
         plain: dict[str, Any] = {name: _tupled(value) for name, value in values.items()}
         try:
             plain["trajectory"] = TrajectoryRanges(**plain["trajectory"])
-            plain["pixel_model"] = PixelModel(**plain["pixel_model"])
+            plain["pixel_model"] = PixelModel.from_json(plain["pixel_model"])
             return cls(**plain)
         except (TypeError, KeyError) as error:
             raise ValueError(f"not render settings of this version: {error}") from error
