@@ -56,7 +56,7 @@ class Aedat2Source(BlockSource):
                 "are there"
             )
         self.jumps = JUMP_LINE in self.header.lines
-        self._numbers = self.layout.numbers(self.height, self.width, record_bytes, self.jumps)
+        self._numbers = self.layout.numbers(self.height, self.width, self.jumps)
         self.records = self._data[self.header.end :].reshape(-1, record_bytes)
 
     def table(self) -> BlockTable:
@@ -79,8 +79,13 @@ class Aedat2Source(BlockSource):
             *columns[:3, number], t = scan(self._part(int(first)), self._numbers, t, self._base)
         return BlockTable(columns[0], columns[1], columns[2], np.stack([firsts, columns[3]], axis=1))
 
-    def _part(self, first: int) -> NDArray[np.uint8]:
-        return self.records[first : first + BLOCK_RECORDS].reshape(-1)
+    def _part(self, first: int) -> NDArray[np.int64]:
+        """Return the records of a block as the compiled loops take them: address << 32 | time."""
+        part = self.records[first : first + BLOCK_RECORDS]
+        if part.shape[1] == 8:
+            return part.reshape(-1).view(">i8").astype(np.int64)
+        address, t = part[:, :2].copy().view(">u2"), part[:, 2:].copy().view(">u4")
+        return address[:, 0].astype(np.int64) << 32 | t[:, 0]
 
     def read_into(
         self, place: NDArray[np.int64], x: NDArray[np.uint16], y: NDArray[np.uint16], t: NDArray[np.int64],
@@ -96,15 +101,14 @@ class Aedat2Source(BlockSource):
 
     def words(self, place: NDArray[np.int64]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """Return addresses (N,) and times (N,) of all records of a block, change events or not."""
-        part = self.records[int(place[0]) : int(place[0]) + BLOCK_RECORDS]
+        part = self._part(int(place[0]))
         times = np.empty(len(part), np.int64)
-        times_of(part.reshape(-1), self._numbers, int(place[1]), self._base, times)
-        return self.addresses(int(place[0]), int(place[0]) + len(part)), times
+        times_of(part, self._numbers, int(place[1]), self._base, times)
+        return (part >> 32).astype(np.uint32), times
 
     def addresses(self, first: int, end: int) -> NDArray[np.uint32]:
-        """Return the addresses of records `first` up to `end`."""
-        dtype = ">u2" if self.records.shape[1] == 6 else ">u4"
-        return self.records[first:end, :-4].copy().view(dtype)[:, 0].astype(np.uint32)
+        """Return the addresses of records `first` up to `end` of a file of version 2.0."""
+        return self.records[first:end, :4].copy().view(">u4")[:, 0].astype(np.uint32)
 
 
 class Aedat2Recording(BlockRecording):

@@ -41,7 +41,7 @@ class Layout:
     external: int
     multiplexed: int
 
-    def numbers(self, height: int, width: int, record_bytes: int, jumps: bool) -> NDArray[np.int64]:
+    def numbers(self, height: int, width: int, jumps: bool) -> NDArray[np.int64]:
         """Return what the compiled decoders need, as one array so that they compile once."""
         x_mask, y_mask = (1 << self.x_bits) - 1, (1 << self.y_bits) - 1
         return np.array(
@@ -55,7 +55,6 @@ class Layout:
                 self.other,
                 height,
                 width,
-                record_bytes,
                 jumps,
             ],
             np.int64,

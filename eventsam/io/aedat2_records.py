@@ -1,6 +1,7 @@
 """The compiled loops over the records of an AEDAT 1.0 or 2.0 file: the clock, and change events by their layout.
 
-`numbers` are those of `Layout.numbers`. The state between records is the time of the last one, without the file's base.
+A record is one int64: the address in the upper, the time in the lower 32 bits. `numbers` are those of `Layout.numbers`.
+The state between records is the time of the last one, without the file's base.
 """
 
 import numpy as np
@@ -21,39 +22,27 @@ are what to add, times 2^32 us, or times 2^48 us where bit 0 is set.
 
 
 @compiled
-def _address(data: NDArray[np.uint8], place: Whole, record_bytes: Whole) -> Whole:
-    address = np.int64(data[np.uint64(place)]) << 8 | np.int64(data[np.uint64(place + 1)])
-    if record_bytes == 8:
-        address = address << 16 | np.int64(data[np.uint64(place + 2)]) << 8 | np.int64(data[np.uint64(place + 3)])
-    return address
-
-
-@compiled
-def _clock(data: NDArray[np.uint8], end: Whole, address: Whole, jumps: Whole, t: Whole) -> Whole:
-    """Return the time of the record that ends at byte `end`, after one of time `t`."""
-    if jumps and address & JUMP == JUMP:
-        t += (address >> 12 & 0xFFFF) << (48 if address & 1 else 32)
-    raw = np.int64(data[np.uint64(end - 4)]) << 24 | np.int64(data[np.uint64(end - 3)]) << 16
-    raw |= np.int64(data[np.uint64(end - 2)]) << 8 | np.int64(data[np.uint64(end - 1)])
+def _clock(word: Whole, jumps: Whole, t: Whole) -> Whole:
+    """Return the time of a record after one of time `t`."""
+    if jumps and word >> 32 & JUMP == JUMP:
+        t += (word >> 44 & 0xFFFF) << (48 if word >> 32 & 1 else 32)
     # The clock counts modulo 2^32: the nearest step to either side.
-    step = (raw - t) & 0xFFFFFFFF
+    step = (word - t) & 0xFFFFFFFF
     return t + (step if step < 1 << 31 else step - (1 << 32))
 
 
 @compiled
 def scan(
-    data: NDArray[np.uint8], numbers: NDArray[np.int64], t: Whole, base: Whole
+    records: NDArray[np.int64], numbers: NDArray[np.int64], t: Whole, base: Whole
 ) -> tuple[Whole, Whole, Whole, Whole]:
     """Return how many change events there are, their smallest and largest time, and the clock at the end."""
-    other, record_bytes, jumps = numbers[6], numbers[9], numbers[10]
+    other, jumps = numbers[6] << 32, numbers[9]
     count = 0
     smallest: Whole = np.int64(0)
     largest: Whole = np.int64(0)
-    for i in range(data.size // record_bytes):
-        place = i * record_bytes
-        address = _address(data, place, record_bytes)
-        t = _clock(data, place + record_bytes, address, jumps, t)
-        if address & other == 0:
+    for word in records:
+        t = _clock(word, jumps, t)
+        if word & other == 0:
             time = t + base
             if count == 0 or time < smallest:
                 smallest = time
@@ -65,45 +54,36 @@ def scan(
 
 @compiled
 def decode(
-    data: NDArray[np.uint8], numbers: NDArray[np.int64], t: Whole, base: Whole, x: NDArray[np.uint16],
+    records: NDArray[np.int64], numbers: NDArray[np.int64], t: Whole, base: Whole, x: NDArray[np.uint16],
     y: NDArray[np.uint16], times: NDArray[np.int64], p: NDArray[np.uint8],
 ) -> int:  # fmt: skip
     """Fill the columns with the change events, upright; return how many there are, writing no more than fit."""
-    y_shift, y_mask, x_shift, x_mask, p_shift, on = (
-        numbers[0],
-        numbers[1],
-        numbers[2],
-        numbers[3],
-        numbers[4],
-        numbers[5],
-    )
-    other, height, width, record_bytes, jumps = numbers[6], numbers[7], numbers[8], numbers[9], numbers[10]
+    y_shift, y_mask, x_shift, x_mask = numbers[0] + 32, numbers[1], numbers[2] + 32, numbers[3]
+    p_shift, on, other, height, width, jumps = (
+        numbers[4] + 32, numbers[5], numbers[6] << 32, numbers[7], numbers[8], numbers[9]
+    )  # fmt: skip
     count = 0
-    for i in range(data.size // record_bytes):
-        place = i * record_bytes
-        address = _address(data, place, record_bytes)
-        t = _clock(data, place + record_bytes, address, jumps, t)
-        if address & other:
+    for word in records:
+        t = _clock(word, jumps, t)
+        if word & other:
             continue
         if count < times.size:
-            column = width - 1 - (address >> x_shift & x_mask)
-            row = height - 1 - (address >> y_shift & y_mask)
+            column = width - 1 - (word >> x_shift & x_mask)
+            row = height - 1 - (word >> y_shift & y_mask)
             k = np.uint64(count)
             x[k] = column if column >= 0 else NO_PIXEL
             y[k] = row if row >= 0 else NO_PIXEL
             times[k] = t + base
-            p[k] = (address >> p_shift & 1) == on
+            p[k] = (word >> p_shift & 1) == on
         count += 1
     return count
 
 
 @compiled
 def times_of(
-    data: NDArray[np.uint8], numbers: NDArray[np.int64], t: Whole, base: Whole, times: NDArray[np.int64]
+    records: NDArray[np.int64], numbers: NDArray[np.int64], t: Whole, base: Whole, times: NDArray[np.int64]
 ) -> None:
     """Fill in the time of every record, change event or not."""
-    record_bytes, jumps = numbers[9], numbers[10]
     for i in range(times.size):
-        place = i * record_bytes
-        t = _clock(data, place + record_bytes, _address(data, place, record_bytes), jumps, t)
-        times[i] = t + base
+        t = _clock(records[np.uint64(i)], numbers[9], t)
+        times[np.uint64(i)] = t + base

@@ -24,6 +24,7 @@ from eventsam.io.aedat4_packets import (
     UNKNOWN,
     Header,
     Packets,
+    Scratch,
     Stream,
     decompress,
     plain_limit,
@@ -56,14 +57,19 @@ class Aedat4File:
         """Read the header and the table of packets, or find the packets where there is no table."""
         self.path = path
         self._data = map_file(path)
+        self._scratch = Scratch()
         with self._naming(""):
             self.header: Header = read_header(self._data)
             self.packets: Packets = read_packets(self._data, self.header)
 
     def payload(self, packets: Packets, number: int, least: int = 0) -> NDArray[np.uint8]:
-        """Return the decompressed bytes of a packet; `least` bytes at least are allowed."""
+        """Return the decompressed bytes of a packet, valid until the thread asks for another.
+
+        `least` is a size that is allowed whatever the compressed size.
+        """
         start, size = int(packets.offset[number]), int(packets.size[number])
-        return decompress(self._data[start : start + size], self.header.codec, max(plain_limit(size), least))
+        limit = max(plain_limit(size), least)
+        return decompress(self._data[start : start + size], self.header.codec, limit, self._scratch)
 
     def naming(self, packets: Packets, number: int) -> AbstractContextManager[None]:
         """Return a context in which faults become a RecordingError that names the packet."""

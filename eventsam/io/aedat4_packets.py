@@ -7,6 +7,7 @@ A decompressed payload is a FlatBuffer with its size before it and a four-letter
 """
 
 import struct
+import threading
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -166,7 +167,7 @@ def _scan_packets(data: NDArray[np.uint8], start: int) -> Packets:
 
 
 def _table_packets(data: NDArray[np.uint8], codec: str) -> Packets:
-    root = Root(decompress(data, codec, plain_limit(len(data))), b"FTAB")
+    root = Root(decompress(data, codec, plain_limit(len(data)), Scratch()), b"FTAB")
     missing = -(1 << 63)
     stream, size, offset, count, t_first, t_last = root.tables(
         0,
@@ -196,7 +197,21 @@ def plain_limits(sizes: NDArray[np.int64], codec: str) -> NDArray[np.int64]:
     return sizes if codec == "none" else _PLAIN_FLOOR + _PLAIN_PER_BYTE * sizes
 
 
-def decompress(payload: NDArray[np.uint8], codec: str, limit: int) -> NDArray[np.uint8]:
+class Scratch(threading.local):
+    """Room for one decompressed packet per thread: fresh memory for each would cost more than decompressing it."""
+
+    def __init__(self) -> None:
+        """Start without room."""
+        self._room = np.empty(0, np.uint8)
+
+    def take(self, size: int) -> NDArray[np.uint8]:
+        """Return `size` bytes, valid until the thread takes again."""
+        if len(self._room) < size:
+            self._room = np.empty(size, np.uint8)
+        return self._room[:size]
+
+
+def decompress(payload: NDArray[np.uint8], codec: str, limit: int, scratch: Scratch) -> NDArray[np.uint8]:
     """Return the bytes of a payload compressed as a whole, a FlatBuffer that starts with its size.
 
     What the size claims is believed up to `limit` bytes only, so that a few bytes cannot ask for all the memory; raises
@@ -211,7 +226,7 @@ def decompress(payload: NDArray[np.uint8], codec: str, limit: int) -> NDArray[np
     (size,) = struct.unpack("<I", prefix)
     if size + 4 > limit:
         raise ValueError(f"claims to decompress to {size + 4} bytes, allowed: {limit}")
-    plain = np.empty(size + 4, np.uint8)
+    plain = scratch.take(size + 4)
     plain[:4] = np.frombuffer(prefix, np.uint8)
     if stream.readinto(plain[4:]) < size or stream.read(1):
         raise ValueError(f"does not decompress to the {size + 4} bytes it claims")

@@ -15,7 +15,7 @@ from recording_fuzz import check_damaged
 
 from eventsam.events import Events
 from eventsam.io.aedat4 import Aedat4Recording
-from eventsam.io.aedat4_packets import decompress
+from eventsam.io.aedat4_packets import Scratch, decompress
 from eventsam.io.detect import open_recording
 from eventsam.io.info import recording_info
 from eventsam.io.recording import Backward, OpenOptions, RecordingError
@@ -315,10 +315,10 @@ def test_a_table_that_lies_about_events_is_found(tmp_path: Path) -> None:
 def test_a_few_bytes_cannot_ask_for_all_the_memory(tmp_path: Path) -> None:
     bomb = compress(struct.pack("<I", (1 << 30) - 4) + bytes(1 << 22), "zstd")
     with pytest.raises(ValueError, match=f"claims to decompress to {1 << 30} bytes, allowed: 1000"):
-        decompress(np.frombuffer(bomb, np.uint8), "zstd", 1000)
+        decompress(np.frombuffer(bomb, np.uint8), "zstd", 1000, Scratch())
     short = compress(struct.pack("<I", 5000) + bytes(400), "lz4")
     with pytest.raises(ValueError, match="does not decompress to the 5004 bytes it claims"):
-        decompress(np.frombuffer(short, np.uint8), "lz4", 1 << 20)
+        decompress(np.frombuffer(short, np.uint8), "lz4", 1 << 20, Scratch())
     start = header("zstd", -1, stream_xml((0, "EVTS")))
     assert check_damaged(start + struct.pack("<ii", 0, len(bomb)) + bomb, tmp_path) is None
 
