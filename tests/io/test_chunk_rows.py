@@ -69,7 +69,7 @@ def test_tables_return_every_event(events: Events, row_us: int) -> None:
     assert_same(unpack_rows(whole.replace_schema_metadata(), events.height, events.width), events)
 
 
-@QUICK
+@settings(QUICK, max_examples=50)
 @given(events=any_events(), size=st.integers(1, 70), row_us=st.sampled_from([100, 10_000, MAX_ROW_US]))
 def test_files_return_every_event(events: Events, size: int, row_us: int, tmp_path: Path) -> None:
     path = tmp_path / "a.chunks"

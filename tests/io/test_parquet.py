@@ -47,7 +47,7 @@ def test_the_layout_is_the_stated_one(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-@QUICK
+@settings(QUICK, max_examples=50)
 @given(
     events=any_events(max_gap=1 << 55), size=st.integers(1, 70), rows=st.sampled_from([1, 3, 65536]),
     codec=st.sampled_from(["none", "zstd"]),
