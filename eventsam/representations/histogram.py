@@ -10,9 +10,16 @@ from eventsam.compiled import compiled
 from eventsam.events import Events
 from eventsam.representations import Cost
 from eventsam.representations.colours import signed_rgb
+from eventsam.representations.pixels import pixel_of
 from eventsam.representations.tencode import Reference
 from eventsam.representations.time_bins import bin_start_ages, even_shares, first_at
-from eventsam.representations.window_image import BYTES_PER_PIXEL_AND_POLARITY, WindowImage, check_choice, check_count
+from eventsam.representations.window_image import (
+    BYTES_PER_PIXEL_AND_POLARITY,
+    WindowImage,
+    check_choice,
+    check_count,
+    select,
+)
 
 Ends = Literal["half_open", "inclusive"]
 """Which events a window holds: t0 <= t < t1 as everywhere here, or t0 <= t <= t1 as RVT cuts its windows."""
@@ -75,9 +82,7 @@ class Histogram(WindowImage):
         return Cost(num_events * BYTES_PER_PIXEL_AND_POLARITY, 2 * self.num_bins * height * width, 0)
 
     def _select(self, events: Events, t0: int, t1: int) -> Events:
-        if self.ends == "half_open" or t1 < t0:
-            return events.between(t0, t1)
-        return events.between(t0, t1 + 1)
+        return select(events, t0, t1 + 1 if self.ends == "inclusive" and t1 >= t0 else t1)
 
     def _draw(self, window: Events, t0: int, t1: int, image: NDArray[Any]) -> None:
         if not len(window):
@@ -85,7 +90,7 @@ class Histogram(WindowImage):
         if self.reference == "events":
             t0, t1 = int(window.t[0]), int(window.t[-1])
         cutoff = MAX_COUNT if self.count_cutoff is None else self.count_cutoff
-        starts, width = self.bin_starts(t0, t1), np.uint64(window.width)
+        starts, width = self.bin_starts(t0, t1), np.uint32(window.width)
         counts = image.reshape(-1)
         if self.wrapping:
             _count_wrapping(window.x, window.y, window.t, window.p, starts, width, cutoff, counts)
@@ -100,7 +105,7 @@ def _count_saturating(
     t: NDArray[np.int64],
     p: NDArray[np.uint8],
     starts: NDArray[np.int64],
-    width: np.uint64,
+    width: np.uint32,
     cutoff: int,
     counts: NDArray[np.uint8],
 ) -> None:
@@ -112,7 +117,7 @@ def _count_saturating(
         xs, ys, ps = x[first:end], y[first:end], p[first:end]
         darker = counts[b * plane :]
         for i in range(xs.size):
-            at = np.uint64(ys[i]) * width + np.uint64(xs[i]) + np.uint64(ps[i]) * polarity_step
+            at = pixel_of(xs[i], ys[i], width) + np.uint64(ps[i]) * polarity_step
             count = darker[at]
             # Stops by itself: no pass over the image to clamp it, no branch on the data.
             darker[at] = count + np.uint8(count < limit)
@@ -126,7 +131,7 @@ def _count_wrapping(
     t: NDArray[np.int64],
     p: NDArray[np.uint8],
     starts: NDArray[np.int64],
-    width: np.uint64,
+    width: np.uint32,
     cutoff: int,
     counts: NDArray[np.uint8],
 ) -> None:
@@ -138,7 +143,7 @@ def _count_wrapping(
         xs, ys, ps = x[first:end], y[first:end], p[first:end]
         darker = counts[b * plane :]
         for i in range(xs.size):
-            at = np.uint64(ys[i]) * width + np.uint64(xs[i]) + np.uint64(ps[i]) * polarity_step
+            at = pixel_of(xs[i], ys[i], width) + np.uint64(ps[i]) * polarity_step
             darker[at] += np.uint8(1)
         first = end
     for i in range(counts.size):

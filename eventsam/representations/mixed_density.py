@@ -12,6 +12,7 @@ from eventsam.compiled import compiled
 from eventsam.events import Events
 from eventsam.representations import Cost
 from eventsam.representations.colours import signed_rgb
+from eventsam.representations.pixels import pixel_of
 from eventsam.representations.scratch import borrow_zeros
 from eventsam.representations.time_bins import bin_start_ages, first_at
 from eventsam.representations.window_image import BYTES_PER_PIXEL_AND_POLARITY, WindowImage, check_count
@@ -70,7 +71,7 @@ class MixedDensity(WindowImage):
         sums = borrow_zeros(window.height * window.width, np.int32)
         cutoff = -1 if self.count_cutoff is None else self.count_cutoff
         planes = image.reshape(self.num_bins, -1)
-        width = np.uint64(window.width)
+        width = np.uint32(window.width)
         _draw_sums(window.x, window.y, window.t, window.p, starts, width, cutoff, self.wrapping, sums, planes)
 
 
@@ -110,7 +111,7 @@ def _draw_sums(
     t: NDArray[np.int64],
     p: NDArray[np.uint8],
     starts: NDArray[np.int64],
-    width: np.uint64,
+    width: np.uint32,
     cutoff: int,
     wrapping: bool,
     sums: NDArray[np.int32],
@@ -125,7 +126,7 @@ def _draw_sums(
         end = t.size if b == num_bins - 1 else first_at(t, starts[b + 1], first)
         xs, ys, ps = x[first:end], y[first:end], p[first:end]
         for i in range(xs.size):
-            sums[np.uint64(ys[i]) * width + np.uint64(xs[i])] += np.int32(2) * np.int32(ps[i]) - np.int32(1)
+            sums[pixel_of(xs[i], ys[i], width)] += np.int32(2) * np.int32(ps[i]) - np.int32(1)
         first = end
         plane = planes[b]
         if wrapping:

@@ -10,6 +10,7 @@ from eventsam.compiled import compiled
 from eventsam.events import Events
 from eventsam.representations import Cost
 from eventsam.representations.colours import signed_rgb
+from eventsam.representations.pixels import pixel_of
 from eventsam.representations.window_image import BYTES_PER_PIXEL_AND_POLARITY, WindowImage, check_count
 
 
@@ -44,7 +45,7 @@ class PolarityHistogram(WindowImage):
         return Cost(num_events * BYTES_PER_PIXEL_AND_POLARITY, 2 * height * width, 0)
 
     def _draw(self, window: Events, t0: int, t1: int, image: NDArray[Any]) -> None:
-        _count(window.x, window.y, window.p, np.uint64(window.width), self.count_cutoff, image.reshape(-1))
+        _count(window.x, window.y, window.p, np.uint32(window.width), self.count_cutoff, image.reshape(-1))
 
 
 @compiled
@@ -52,12 +53,12 @@ def _count(
     x: NDArray[np.uint16],
     y: NDArray[np.uint16],
     p: NDArray[np.uint8],
-    width: np.uint64,
+    width: np.uint32,
     cutoff: int,
     counts: NDArray[np.uint8],
 ) -> None:
     limit, plane = np.uint8(cutoff), np.uint64(counts.size >> 1)
     for i in range(x.size):
-        at = np.uint64(y[i]) * width + np.uint64(x[i]) + np.uint64(p[i]) * plane
+        at = pixel_of(x[i], y[i], width) + np.uint64(p[i]) * plane
         count = counts[at]
         counts[at] = count + np.uint8(count < limit)

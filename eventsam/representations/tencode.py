@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from eventsam.compiled import compiled
 from eventsam.events import Events
 from eventsam.representations import Cost
+from eventsam.representations.pixels import pixel_of
 from eventsam.representations.scratch import borrow_zeros
 from eventsam.representations.time_bins import first_at
 from eventsam.representations.window_image import BYTES_PER_PIXEL_AND_POLARITY, WindowImage, check_choice
@@ -74,7 +75,7 @@ class Tencode(WindowImage):
             t0,
             t1,
             self.background == "white",
-            np.uint64(window.width),
+            np.uint32(window.width),
             borrow_zeros(window.height * window.width, np.uint16),
             image.reshape(3, -1),
         )
@@ -108,7 +109,7 @@ def _draw_tencode(
     t0: int,
     t1: int,
     white: bool,
-    width: np.uint64,
+    width: np.uint32,
     scratch: NDArray[np.uint16],
     image: NDArray[np.uint8],
 ) -> None:
@@ -123,7 +124,7 @@ def _draw_tencode(
         xs, ys, ps = x[first:end], y[first:end], p[first:end]
         off = np.uint16((NUM_LEVELS - 1 - k) | 0x200) ^ inverted
         for i in range(xs.size):
-            scratch[np.uint64(ys[i]) * width + np.uint64(xs[i])] = off + np.uint16(ps[i]) * on_step
+            scratch[pixel_of(xs[i], ys[i], width)] = off + np.uint16(ps[i]) * on_step
         first = end
         if first == t.size:
             break

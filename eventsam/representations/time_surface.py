@@ -12,6 +12,7 @@ from eventsam.compiled import compiled
 from eventsam.events import Events
 from eventsam.representations import Cost
 from eventsam.representations.colours import signed_rgb
+from eventsam.representations.pixels import pixel_of
 from eventsam.representations.tencode import Reference
 from eventsam.representations.time_bins import first_at
 from eventsam.representations.window_image import BYTES_PER_EVENT, WindowImage, check_choice
@@ -109,7 +110,7 @@ class TimeSurface(WindowImage):
             window.y,
             window.t,
             window.p,
-            np.uint64(window.width),
+            np.uint32(window.width),
             t_ref,
             tables.oldest_us,
             tables.shift,
@@ -128,7 +129,7 @@ def _draw_surface(
     y: NDArray[np.uint16],
     t: NDArray[np.int64],
     p: NDArray[np.uint8],
-    width: np.uint64,
+    width: np.uint32,
     t_ref: int,
     oldest: int,
     shift: int,
@@ -145,7 +146,7 @@ def _draw_surface(
     xs, ys, ts, ps = x[first:], y[first:], t[first:], p[first:]
     plane, base = np.uint64(values.size >> 1), (1 << fine_bits)
     for i in range(xs.size):
-        at = np.uint64(ys[i]) * width + np.uint64(xs[i]) + np.uint64(ps[i]) * plane
+        at = pixel_of(xs[i], ys[i], width) + np.uint64(ps[i]) * plane
         words[at] = np.uint32(((t_ref - ts[i] + rounding) >> shift) + base)
     mask = np.uint32(base - 1)
     for i in range(words.size):

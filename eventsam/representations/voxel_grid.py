@@ -100,7 +100,7 @@ class VoxelGrid(WindowImage):
 
     def _draw(self, window: Events, t0: int, t1: int, image: NDArray[Any]) -> None:
         start, end = self._bounds(window, t0, t1)
-        columns = window.x, window.y, window.t, window.p, start, end - start, np.uint64(window.width)
+        columns = window.x, window.y, window.t, window.p, start, end - start, np.uint32(window.width)
         grid = image.reshape(self.num_bins, -1)
         pixels = grid.shape[1]
         if self.exact:

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventsam.compiled import compiled
+from eventsam.representations.pixels import pixel_of
 from eventsam.representations.time_bins import first_at
 
 DENSE_EVENTS_PER_VOXEL = 0.25
@@ -29,7 +30,7 @@ def draw_bilinear(
     p: NDArray[np.uint8],
     t0: int,
     duration: int,
-    width: np.uint64,
+    width: np.uint32,
     pairs: NDArray[np.float32],
     grid: NDArray[np.float32],
 ) -> None:
@@ -46,12 +47,12 @@ def draw_bilinear(
         end = bin_end(t, b, num_bins, t0, duration, first)
         xs, ys, ts, ps = x[first:end], y[first:end], t[first:end], p[first:end]
         first = end
-        near = grid[b]
+        near, start = grid[b], t0 * (num_bins - 1) + b * duration
         if pairs.size > 0:
             for i in range(xs.size):
-                pixel = np.uint64(ys[i]) * width + np.uint64(xs[i])
+                pixel = pixel_of(xs[i], ys[i], width)
                 sign = np.float32(2.0) * np.float32(ps[i]) - np.float32(1.0)
-                share = np.float32(((ts[i] - t0) * (num_bins - 1) - b * duration) * scale)
+                share = np.float32((ts[i] * (num_bins - 1) - start) * scale)
                 pairs[pixel, 0] += sign * (np.float32(1.0) - share)
                 pairs[pixel, 1] += sign * share
             for i in range(near.size):
@@ -62,10 +63,10 @@ def draw_bilinear(
             # In the last bin the share of the next one is 0: adding it to the same plane changes nothing.
             far = grid[min(b + 1, num_bins - 1)]
             for i in range(xs.size):
-                pixel = np.uint64(ys[i]) * width + np.uint64(xs[i])
+                pixel = pixel_of(xs[i], ys[i], width)
                 sign = np.float32(2.0) * np.float32(ps[i]) - np.float32(1.0)
                 # The numerator is a whole number, so an event on a bin's edge leaves the next bin exactly untouched.
-                share = np.float32(((ts[i] - t0) * (num_bins - 1) - b * duration) * scale)
+                share = np.float32((ts[i] * (num_bins - 1) - start) * scale)
                 near[pixel] += sign * (np.float32(1.0) - share)
                 far[pixel] += sign * share
 
@@ -89,7 +90,7 @@ def draw_exact(
     p: NDArray[np.uint8],
     t0: int,
     duration: int,
-    width: np.uint64,
+    width: np.uint32,
     packed: NDArray[np.int64],
     carry: NDArray[np.int64],
     grid: NDArray[np.float32],
@@ -109,14 +110,14 @@ def draw_exact(
         first = end
         field = _field_bits(xs.size, whole)
         if field < 64:
-            one = np.int64(1) << field
+            offset = (np.int64(1) << field) - t0 * (num_bins - 1) - b * duration
             for i in range(xs.size):
-                pixel = np.uint64(ys[i]) * width + np.uint64(xs[i])
-                word = one + (ts[i] - t0) * (num_bins - 1) - b * duration
-                packed[pixel] += word if ps[i] else -word
+                pixel = pixel_of(xs[i], ys[i], width)
+                sign = np.int64(2) * np.int64(ps[i]) - np.int64(1)
+                packed[pixel] += sign * (ts[i] * (num_bins - 1) + offset)
         else:
             for i in range(xs.size):
-                pixel = np.uint64(ys[i]) * width + np.uint64(xs[i])
+                pixel = pixel_of(xs[i], ys[i], width)
                 sign = np.int64(2) * np.int64(ps[i]) - np.int64(1)
                 packed[pixel] += sign * ((ts[i] - t0) * (num_bins - 1) - b * duration)
                 carry[pixel] += sign * whole

@@ -63,7 +63,7 @@ class WindowImage(ABC):
 
     def _select(self, events: Events, t0: int, t1: int) -> Events:
         """Return the events of the window, as views."""
-        return events.between(t0, t1)
+        return select(events, t0, t1)
 
     @abstractmethod
     def _draw(self, window: Events, t0: int, t1: int, image: NDArray[Any]) -> None:
@@ -72,6 +72,14 @@ class WindowImage(ABC):
     def _check_image(self, image: NDArray[Any], name: str) -> None:
         if image.ndim != 3 or image.shape[0] != self.num_channels:
             raise ValueError(f"{name} is ({self.num_channels}, H, W), given {image.shape}")
+
+
+def select(events: Events, t0: int, t1: int) -> Events:
+    """Return the events with t in [t0, t1) us; raise ValueError for t1 < t0."""
+    # Most callers have cut the window out already: then the search and four views would double a small window's cost.
+    if len(events) and t0 <= events.t[0] and events.t[-1] < t1:
+        return events
+    return events.between(t0, t1)
 
 
 def check_output(out: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

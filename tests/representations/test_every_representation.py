@@ -1,5 +1,7 @@
 """What holds for each of them: `into`, batches, threads, costs, views, empty and odd windows."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -114,7 +116,7 @@ def test_cost_is_positive_and_never_falls(representation: Representation) -> Non
     assert min(parts(0, 1, 1)) >= 0
     sizes = [(0, 4, 4), (10, 4, 4), (10, 40, 4), (10_000, 40, 40), (10_000_000, 40, 40), (10_000_000, 720, 1280)]
     costs = [parts(*size) for size in sizes]
-    for smaller, larger in zip(costs, costs[1:], strict=False):
+    for smaller, larger in pairwise(costs):
         assert all(a <= b for a, b in zip(smaller, larger, strict=True))
 
 

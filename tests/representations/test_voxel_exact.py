@@ -89,7 +89,7 @@ def test_both_ways_of_float_sums_give_the_same_bits(seed: int, num_events: int, 
     for size, grid in zip((0, HEIGHT * WIDTH), grids, strict=True):
         pairs = np.zeros((size, 2), np.float32)
         columns = events.x, events.y, events.t, events.p
-        draw_bilinear(*columns, 100, 1001, np.uint64(WIDTH), pairs, grid)
+        draw_bilinear(*columns, 100, 1001, np.uint32(WIDTH), pairs, grid)
         assert not pairs.any()
     assert grids[0].tobytes() == grids[1].tobytes()
 
