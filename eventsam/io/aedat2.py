@@ -83,9 +83,11 @@ class Aedat2Source(BlockSource):
         """Return the records of a block as the compiled loops take them: address << 32 | time."""
         part = self.records[first : first + BLOCK_RECORDS]
         if part.shape[1] == 8:
-            return part.reshape(-1).view(">i8").astype(np.int64)
-        address, t = part[:, :2].copy().view(">u2"), part[:, 2:].copy().view(">u4")
-        return address[:, 0].astype(np.int64) << 32 | t[:, 0]
+            words: NDArray[np.int64] = part.reshape(-1).view(">i8").astype(np.int64)
+        else:
+            address, t = part[:, :2].copy().view(">u2"), part[:, 2:].copy().view(">u4")
+            words = address[:, 0].astype(np.int64) << 32 | t[:, 0].astype(np.int64)
+        return words
 
     def read_into(
         self, place: NDArray[np.int64], x: NDArray[np.uint16], y: NDArray[np.uint16], t: NDArray[np.int64],

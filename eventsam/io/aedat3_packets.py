@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventsam.compiled import compiled
+from eventsam.io.aedat_imu import imu_from_g_and_degrees
 from eventsam.io.recording import Frame, Imu, Triggers
 
 SPECIAL, POLARITY, FRAME, IMU6 = 0, 1, 2, 3
@@ -20,9 +21,6 @@ SPECIAL, POLARITY, FRAME, IMU6 = 0, 1, 2, 3
 
 LEAST_BYTES = {SPECIAL: 8, POLARITY: 8, FRAME: 36, IMU6: 36}
 """Bytes of an event by type; frames have their pixels besides."""
-
-GRAVITY = 9.80665
-"""Metres per second squared in a g, the unit of the accelerometer."""
 
 _PACKET = struct.Struct("<2h6i")
 _FRAME = struct.Struct("<I8i")
@@ -128,9 +126,8 @@ def decode_imu(data: NDArray[np.uint8], packet: Packet) -> Imu:
     """Return the inertial samples of a packet; the file has g and degrees per second."""
     words = _columns(data, packet, 8)
     words = words[words[:, 0] & 1 == 1]
-    values = words[:, 2:].copy().view("<f4").astype(np.float64)
     t = words[:, 1].astype(np.int64) + packet.base
-    return Imu(t, (values[:, :3] * GRAVITY).astype(np.float32), np.deg2rad(values[:, 3:]).astype(np.float32))
+    return imu_from_g_and_degrees(t, words[:, 2:].copy().view("<f4"))
 
 
 def _columns(data: NDArray[np.uint8], packet: Packet, num_words: int) -> NDArray[np.uint32]:

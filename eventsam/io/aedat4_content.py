@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventsam.compiled import compiled
+from eventsam.io.aedat_imu import imu_from_g_and_degrees
 from eventsam.io.block_recording import NO_PIXEL
 from eventsam.io.flatbuffer import Field, Root
 from eventsam.io.recording import Frame, Imu, Triggers
@@ -23,9 +24,6 @@ RISING = (1, 3, 4, 6, 8)
 All types: 0 reset of the clock; 1 rising, 2 falling edge, 3 pulse at the input; 4 rising, 5 falling edge, generated; 6
 start, 7 end of a frame; 8 start, 9 end of an exposure.
 """
-
-GRAVITY = 9.80665
-"""Metres per second squared in a g, the unit of the accelerometer."""
 
 
 def event_bytes(payload: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -89,12 +87,7 @@ def decode_imu(payload: NDArray[np.uint8]) -> Imu:
     """Return the samples of a packet; the file has g and degrees per second."""
     axes = [Field(slot, "<f4") for slot in (2, 3, 4, 5, 6, 7)]
     t, *columns = Root(payload, b"IMUS").tables(0, [Field(0, "<i8"), *axes])
-    rates = np.stack(columns, axis=1).astype(np.float64)
-    return Imu(
-        t.astype(np.int64),
-        (rates[:, :3] * GRAVITY).astype(np.float32),
-        np.deg2rad(rates[:, 3:]).astype(np.float32),
-    )
+    return imu_from_g_and_degrees(t.astype(np.int64), np.stack(columns, axis=1))
 
 
 def decode_triggers(payload: NDArray[np.uint8]) -> Triggers:
