@@ -15,6 +15,7 @@ START = (-1,)
 BLOCK_WORDS = 1 << 17
 """512 KiB, at most 131072 events."""
 
+PIECE = 32
 LOW_BITS, HIGH_BITS = 6, 28
 """Bits of the time in an event, and in TIME_HIGH."""
 HIGH_MASK = (1 << HIGH_BITS) - 1
@@ -73,18 +74,35 @@ def _decode(
     p: NDArray[np.uint8],
 ) -> int:
     base, n, size = state[0], np.uint64(0), np.uint64(t.size)
-    for i in range(words.size):
-        word = words[i]
-        kind = word >> 28
-        if kind <= CD_ON:
-            if base < 0 or n == size:
-                continue
-            x[n], y[n], p[n] = (word >> 11) & 0x7FF, word & 0x7FF, kind
-            t[n] = base + np.int64((word >> 22) & 63)
-            n += np.uint64(1)
-        elif kind == TIME_HIGH:
-            base = later_base(base, np.int64(word & HIGH_MASK))
+    i, end, piece = np.uint64(0), np.uint64(words.size), np.uint64(PIECE)
+    while i < end and n < size:
+        if base >= 0 and i + piece <= end and n + piece <= size and _all_events(words, i):
+            for k in range(piece):
+                word = words[i + k]
+                x[n + k], y[n + k], p[n + k] = (word >> 11) & 0x7FF, word & 0x7FF, word >> 28
+                t[n + k] = base + np.int64((word >> 22) & 63)
+            i, n = i + piece, n + piece
+            continue
+        last = min(i + piece, end)
+        while i < last and n < size:
+            word = words[i]
+            i += np.uint64(1)
+            if word >> 28 == TIME_HIGH:
+                base = later_base(base, np.int64(word & HIGH_MASK))
+            elif word >> 28 <= CD_ON and base >= 0:
+                x[n], y[n], p[n] = (word >> 11) & 0x7FF, word & 0x7FF, word >> 28
+                t[n] = base + np.int64((word >> 22) & 63)
+                n += np.uint64(1)
     return int(n)
+
+
+@compiled
+def _all_events(words: NDArray[np.uint32], first: np.uint64) -> bool:
+    """Return whether PIECE words hold events only: those need no branches, and the processor takes many at once."""
+    together = np.uint32(0)
+    for k in range(np.uint64(PIECE)):
+        together |= words[first + k]
+    return bool(together < 1 << 29)
 
 
 @compiled

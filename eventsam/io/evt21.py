@@ -15,6 +15,11 @@ from eventsam.io.prophesee_words import WordCodec
 BLOCK_WORDS = 1 << 16
 """512 KiB: usually 100,000 to 200,000 events, at most 2 million."""
 
+DE_BRUIJN = 0x077CB531
+"""Times a power of two below 2^32 its bits 31-27 differ for each (Leiserson, Prokop, Randall 1998)."""
+BIT_NUMBERS = np.zeros(32, np.uint8)
+BIT_NUMBERS[(DE_BRUIJN << np.arange(32) >> 27) & 31] = np.arange(32)
+
 
 @compiled
 def _in_order(word: np.uint64, swapped: bool) -> np.uint64:
@@ -66,17 +71,17 @@ def _decode(
     n, size = np.uint64(0), np.uint64(t.size)
     for i in range(words.size):
         word = _in_order(words[i], swapped)
-        head, mask = np.uint32(word >> np.uint64(32)), np.uint32(word & np.uint64(0xFFFFFFFF))
+        head, mask = np.uint32(word >> np.uint64(32)), np.int64(word & np.uint64(0xFFFFFFFF))
         kind = head >> 28
         if kind <= CD_ON:
             if base < 0:
                 continue
             column, row, time = (head >> 11) & 0x7FF, head & 0x7FF, base + np.int64((head >> 22) & 63)
             while mask and n < size:
-                if mask & 1:
-                    x[n], y[n], t[n], p[n] = column, row, time, kind
-                    n += np.uint64(1)
-                column, mask = column + 1, mask >> 1
+                lowest = mask & -mask
+                bit = BIT_NUMBERS[np.uint64(((lowest * DE_BRUIJN) >> 27) & 31)]
+                x[n], y[n], t[n], p[n] = column + bit, row, time, kind
+                n, mask = n + np.uint64(1), mask ^ lowest
         elif kind == TIME_HIGH:
             base = later_base(base, np.int64(head & HIGH_MASK))
     return int(n)

@@ -16,6 +16,7 @@ from eventsam.io.block_recording import Columns
 from eventsam.io.prophesee_words import WordCodec
 
 ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW, TIME_HIGH, EXT_TRIGGER = 0, 2, 3, 4, 5, 6, 8, 10
+RARE_KINDS = 1 << VECT_BASE_X | 1 << VECT_12 | 1 << VECT_8 | 1 << TIME_HIGH
 START = (-1, 0, 0, 0, 0)
 BLOCK_WORDS = 1 << 18
 """512 KiB: 100,000 to 200,000 events of usual scenes."""
@@ -41,8 +42,9 @@ def decode_words(words: NDArray[np.uint16], state: Evt3State | None = None) -> t
     `words` (N,) uint16 in native order; `state` is what the piece before returned, None at the start. Times count
     from the sensor's own zero. Events before the first TIME_HIGH have no time and are left out.
     """
-    words = np.require(words, np.uint16, ["C", "A"]).view()
-    words.flags.writeable = False
+    # As the words of files are flagged, so that the loops are compiled once.
+    words = np.ascontiguousarray(words, np.uint16).view()
+    words.flags.writeable = words.flags.aligned = False
     before = START if state is None else (state.base_us, state.low_us, state.row, state.vector_x, state.vector_p)
     after, found = np.array(before, np.int64), np.zeros(4, np.int64)
     scan_words(words, after, found)
@@ -100,14 +102,14 @@ def _scan(
     rest = words[_find_time(words, state) :]
     base, low = state[0], state[1]
     lowest, highest = np.iinfo(np.int64).max, np.iinfo(np.int64).min
-    count, counted, num_triggers = np.int64(0), np.int64(0), np.int64(0)
+    count, counted, num_triggers, last_vector = np.int64(0), np.int64(0), np.int64(0), -1
     for i in range(rest.size):
         word = rest[i]
-        count += num_events[word]
         kind = word >> 12
         if kind < TIME_LOW:
-            continue
-        if kind in (TIME_LOW, TIME_HIGH):
+            count += num_events[word]
+            last_vector = i if kind >= VECT_BASE_X else last_vector
+        elif kind in (TIME_LOW, TIME_HIGH):
             if count != counted:
                 lowest, highest, counted = min(lowest, base + low), max(highest, base + low), count
             if kind == TIME_LOW:
@@ -121,19 +123,19 @@ def _scan(
     if count != counted:
         lowest, highest = min(lowest, base + low), max(highest, base + low)
     state[0], state[1] = base, low
-    _last_address(rest, state)
+    _last_address(rest, last_vector, state)
     found[0], found[1], found[2], found[3] = count, lowest, highest, num_triggers
 
 
 @compiled
-def _last_address(words: NDArray[np.uint16], state: NDArray[np.int64]) -> None:
-    """Write the row and the vector base that the words leave, looking from their end."""
+def _last_address(words: NDArray[np.uint16], last_vector: int, state: NDArray[np.int64]) -> None:
+    """Write the row and the vector base that the words leave, looking back from the last of each."""
     for i in range(words.size - 1, -1, -1):
         if words[i] >> 12 == ADDR_Y:
             state[2] = words[i] & 0x7FF
             break
     passed = np.int64(0)
-    for i in range(words.size - 1, -1, -1):
+    for i in range(last_vector, -1, -1):
         kind = words[i] >> 12
         if kind == VECT_BASE_X:
             state[3], state[4] = words[i] & 0x7FF, (words[i] >> 11) & 1
@@ -153,7 +155,7 @@ def _decode(
     p: NDArray[np.uint8],
 ) -> int:
     rest = words[_find_time(words, state) :]
-    base, low, row = state[0], state[1], np.uint16(state[2])
+    base, now, row = state[0], state[0] + state[1], np.uint16(state[2])
     vector_x, vector_p = np.uint16(state[3]), np.uint8(state[4])
     n, size = np.uint64(0), np.uint64(t.size)
     for i in range(rest.size):
@@ -161,29 +163,51 @@ def _decode(
             break
         word = rest[i]
         kind = word >> 12
-        if kind == ADDR_X:
-            x[n], y[n], t[n], p[n] = word & 0x7FF, row, base + low, (word >> 11) & 1
-            n += np.uint64(1)
-        elif kind == ADDR_Y:
-            row = np.uint16(word & 0x7FF)
-        elif kind == TIME_LOW:
-            low = np.int64(word & 0xFFF)
-        elif kind == VECT_BASE_X:
-            vector_x, vector_p = np.uint16(word & 0x7FF), np.uint8((word >> 11) & 1)
-        elif kind in (VECT_12, VECT_8):
-            bits = word & (0xFFF if kind == VECT_12 else 0xFF)
-            column = vector_x
-            while bits and n < size:
-                if bits & 1:
-                    x[n], y[n], t[n], p[n] = column, row, base + low, vector_p
-                    n += np.uint64(1)
-                column, bits = np.uint16(column + 1), bits >> 1
-            vector_x = np.uint16(vector_x + (12 if kind == VECT_12 else 8))
-        elif kind == TIME_HIGH:
-            later = _later_base(base, np.int64(word & 0xFFF))
-            low = low if later == base else np.int64(0)
-            base = later
+        if (RARE_KINDS >> kind) & 1:
+            if kind == VECT_BASE_X:
+                vector_x, vector_p = np.uint16(word & 0x7FF), np.uint8((word >> 11) & 1)
+            elif kind == TIME_HIGH:
+                later = _later_base(base, np.int64(word & 0xFFF))
+                now = now if later == base else later
+                base = later
+            else:
+                bits = word & (0xFFF if kind == VECT_12 else 0xFF)
+                if n + np.uint64(12) <= size:
+                    for k in range(12):
+                        x[n], y[n], t[n], p[n] = vector_x + k, row, now, vector_p
+                        n += np.uint64((bits >> k) & 1)
+                else:
+                    n = _fill(bits, vector_x, row, now, vector_p, n, x, y, t, p)
+                vector_x = np.uint16(vector_x + (12 if kind == VECT_12 else 8))
+        else:
+            # Address and time words follow each other without a pattern: an event is written after every one, and
+            # kept after ADDR_X, which is cheaper than branches that cannot be foretold.
+            row = np.uint16(word & 0x7FF) if kind == ADDR_Y else row
+            now = base + np.int64(word & 0xFFF) if kind == TIME_LOW else now
+            x[n], y[n], t[n], p[n] = word & 0x7FF, row, now, (word >> 11) & 1
+            n += np.uint64(kind == ADDR_X)
     return int(n)
+
+
+@compiled
+def _fill(
+    bits: int,
+    first_x: np.uint16,
+    row: np.uint16,
+    now: np.int64,
+    polarity: np.uint8,
+    n: np.uint64,
+    x: NDArray[np.uint16],
+    y: NDArray[np.uint16],
+    t: NDArray[np.int64],
+    p: NDArray[np.uint8],
+) -> np.uint64:
+    """Write an event for each bit of a vector from number `n` on until the columns are full; return the next number."""
+    for k in range(12):
+        if (bits >> k) & 1 and n < np.uint64(t.size):
+            x[n], y[n], t[n], p[n] = np.uint16(first_x + k), row, now, polarity
+            n += np.uint64(1)
+    return n
 
 
 @compiled

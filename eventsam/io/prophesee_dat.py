@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from eventsam.compiled import compiled
 from eventsam.events import Events
 from eventsam.io.format import Format
-from eventsam.io.prophesee_header import PropheseeHeader, read_header, refuse_cut, stated_size
+from eventsam.io.prophesee_header import PropheseeHeader, read_header, refuse_cut, sensor_size
 from eventsam.io.prophesee_time import shifted
 from eventsam.io.prophesee_words import WordCodec, WordRecording, WordSource
 from eventsam.io.prophesee_write import WordLayout, write_words
@@ -73,19 +73,31 @@ def _decode(
     t: NDArray[np.int64],
     p: NDArray[np.uint8],
 ) -> int:
-    high, last = state[0], state[1]
     size = min(records.size, t.size)
+    high, last = state[0], state[1]
+    # In order without a wrap, the usual case, all times have one high part: that loop and the check need no branches.
+    high += _wraps_between(last, np.int64(records[0] & np.uint64(LOW_MASK)), high)
     for i in range(size):
         record = records[i]
-        low = np.int64(record & np.uint64(LOW_MASK))
-        # Steps back and wide steps ahead alike are large as unsigned numbers: one rare branch.
-        if np.uint64(low - last) > np.uint64(LATE):
-            high += _wraps_between(last, low, high)
-        last = low
-        t[i] = high + low
+        t[i] = high + np.int64(record & np.uint64(LOW_MASK))
         address = np.uint32(record >> np.uint64(32))
         x[i], y[i], p[i] = address & 0x3FFF, (address >> 14) & 0x3FFF, (address >> 28) & 1
+    num_backward = 0
+    for i in range(1, size):
+        num_backward += t[i] < t[i - 1]
+    if num_backward or (size and t[size - 1] - t[0] > LATE):
+        _unwrap(records[:size], state, t)
     return size
+
+
+@compiled
+def _unwrap(records: NDArray[np.uint64], state: NDArray[np.int64], t: NDArray[np.int64]) -> None:
+    high, last = state[0], state[1]
+    for i in range(records.size):
+        low = np.int64(records[i] & np.uint64(LOW_MASK))
+        high += _wraps_between(last, low, high)
+        last = low
+        t[i] = high + low
 
 
 CODEC = WordCodec("dat", np.dtype("<u8"), BLOCK_RECORDS, (0, 0), _scan, _decode, None)
@@ -121,7 +133,7 @@ def _open(path: Path, options: OpenOptions) -> Recording:
             f"{path}: byte {header.size} states events of type {kind[0]} and {kind[1]} bytes, can be read: type "
             f"{allowed} of {RECORD_BYTES} bytes"
         )
-    size = options.size(path, stated_size(path, header))
+    size = sensor_size(path, header, options)
     source, triggers = shifted(WordSource(path, header.size + 2, CODEC, options), path, header)
     return WordRecording("dat", path, size, source, triggers, options)
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from eventsam.io.recording import RecordingError
+from eventsam.io.recording import OpenOptions, RecordingError
+from eventsam.io.sidecar import sidecar_size
 
 MAX_LINE_BYTES = 1 << 16
 MAX_HEADER_BYTES = 1 << 26
@@ -94,6 +95,14 @@ def stated_size(path: Path, header: PropheseeHeader) -> tuple[int, int] | None:
         listed = " and ".join(f"height {height}, width {width}" for height, width in sorted(sizes))
         raise RecordingError(f"{path}: the header contradicts itself about the sensor: {listed}")
     return sizes.pop() if sizes else None
+
+
+def sensor_size(path: Path, header: PropheseeHeader, options: OpenOptions) -> tuple[int, int]:
+    """Return (height, width) from the header, else the options, else a sidecar; raise RecordingError without any."""
+    stated = stated_size(path, header)
+    if stated is None and options.height is None:
+        stated = sidecar_size(path.parent)
+    return options.size(path, stated)
 
 
 def refuse_cut(path: Path, header: PropheseeHeader) -> None:

@@ -10,7 +10,7 @@ from eventsam.events import Events
 from eventsam.io import evt2, evt3, evt21
 from eventsam.io.evt3_encode import Evt3Encoder
 from eventsam.io.format import Format
-from eventsam.io.prophesee_header import PropheseeHeader, read_header, refuse_cut, stated_size
+from eventsam.io.prophesee_header import PropheseeHeader, read_header, refuse_cut, sensor_size
 from eventsam.io.prophesee_time import shifted
 from eventsam.io.prophesee_words import WordCodec, WordRecording, WordSource
 from eventsam.io.prophesee_write import Encode, WordLayout, write_words
@@ -63,7 +63,7 @@ def _open(name: str, path: Path, options: OpenOptions) -> Recording:
     stated = raw_encoding(path, header)
     if stated not in (name, None):
         raise RecordingError(f"{path}: the header states {stated}, to be read as {name}")
-    size = options.size(path, stated_size(path, header))
+    size = sensor_size(path, header, options)
     source, triggers = shifted(WordSource(path, header.size, CODECS[name], options), path, header)
     return WordRecording(name, path, size, source, triggers, options)
 

@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 
 from eventsam.io.block_recording import BlockRecording, BlockSource, BlockTable
 from eventsam.io.index_cache import Arrays, cached_index
+from eventsam.io.mapped_file import map_file
 from eventsam.io.recording import OpenOptions, RecordingError, Triggers
 
 INDEXED_BYTES = 8 << 20
 """Files from this size on keep their index between runs; smaller ones are scanned in some milliseconds."""
+
+MAPPED_BYTES = 256 << 20
+"""Files up to this size are mapped, which spares a copy; of larger ones the pages looked at would count as memory."""
 
 INDEX = {"count", "t_min", "t_max", "place"}
 FIRST_WORD, NUM_TRIGGERS, STATE = 0, 1, 2
@@ -52,6 +56,7 @@ class WordSource(BlockSource):
             raise RecordingError(
                 f"{path}: truncated at byte {num_bytes}, within a word of {codec.dtype.itemsize} bytes"
             )
+        self._mapped = map_file(path) if 0 < num_bytes <= MAPPED_BYTES else None
         self._table: BlockTable | None = None
 
     def table(self) -> BlockTable:
@@ -101,17 +106,23 @@ class WordSource(BlockSource):
         return Triggers(t, source, edge)
 
     def _words(self, first: int) -> NDArray[Any]:
-        # Read by range, not mapped: pages of a mapped file count as the process's memory, and a file that is cut
-        # meanwhile would end the process.
-        size = self._codec.dtype.itemsize
-        num_bytes = min(self._codec.block_words, self._num_words - first) * size
+        count = min(self._codec.block_words, self._num_words - first)
+        start = self._offset + first * self._codec.dtype.itemsize
+        if self._mapped is not None:
+            words = np.frombuffer(self._mapped, self._codec.dtype, count, start)
+        else:
+            words = np.frombuffer(self._read(start, count * self._codec.dtype.itemsize), self._codec.dtype)
+        # Headers have any length, so mapped words lie anywhere: one flag for all, one version of each loop.
+        words.flags.aligned = False
+        return words
+
+    def _read(self, start: int, num_bytes: int) -> bytes:
         with self.path.open("rb", buffering=0) as file:
-            file.seek(self._offset + first * size)
+            file.seek(start)
             data = file.read(num_bytes)
         if len(data) != num_bytes:
-            end = self._offset + first * size + len(data)
-            raise RecordingError(f"{self.path}: ends at byte {end}, it was longer when it was opened")
-        return np.frombuffer(data, self._codec.dtype)
+            raise RecordingError(f"{self.path}: ends at byte {start + len(data)}, it was longer when it was opened")
+        return data
 
     def _where(self, place: NDArray[np.int64]) -> str:
         return f"the block at byte {self._offset + int(place[FIRST_WORD]) * self._codec.dtype.itemsize}"
