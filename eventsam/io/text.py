@@ -1,72 +1,53 @@
-"""Text recordings in the layout of the Event Camera Dataset (Mueggler et al., IJRR 2017): events.txt beside frames.
+"""Text recordings: lines of `t x y p`, alone or in a folder of the Event Camera Dataset (Mueggler et al., IJRR 2017).
 
-A folder holds `events.txt` (`t[s] x y p` per line), and may hold `frame.png` (one frame, its time not stated), or
-`images.txt` (`t[s] file` per line) with the files it names, and `calib.txt` (`fx fy cx cy k1 k2 p1 p2 k3`). A lone
-events file also opens. The sensor size comes from the caller, a first line `width height`, `sensor.json`
-(`{"height": 180, "width": 240}`) in the folder, or the first frame: never from the largest coordinate seen.
+A folder holds `events.txt`, and may hold `frame.png` (one frame, its time not stated), or `images.txt` (`t[s] file` per
+line) with the files it names, and `calib.txt` (`fx fy cx cy k1 k2 p1 p2 k3`). A lone events file also opens. Columns
+may be parted by spaces, tabs or commas, stand in another order under a line of names, and count seconds or whole
+microseconds (`text_header`); `#` starts a comment. The sensor size comes from a first line `width height`,
+`sensor.json` (`{"height": 180, "width": 240}`) beside the events, the options, or the first frame.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
 from numpy.typing import NDArray
 
 from eventsam.events import Events
-from eventsam.io.recording import Frame, LazyFrames
+from eventsam.io.block_recording import BlockRecording
+from eventsam.io.format import Format
+from eventsam.io.recording import Frame, LazyFrames, OpenOptions, RecordingError
+from eventsam.io.sidecar import sidecar_size
+from eventsam.io.text_header import HEADER_BYTES, TextHeader, read_text_header
+from eventsam.io.text_lines import LINE_BYTES, format_lines
+from eventsam.io.text_source import TextSource
 
-COLUMNS = {"t": pa.float64(), "x": pa.int32(), "y": pa.int32(), "p": pa.int8()}
 
+class TextRecording(BlockRecording):
+    """A folder in the layout above, or one events file, read by blocks of lines.
 
-class TextRecording:
-    """A folder in the layout above, or one events file; the events are held in memory.
-
-    Times are the file's seconds as whole microseconds (rounded to nearest). A frame of `images.txt` keeps its time; the
-    time of a lone `frame.png` is not in the files, so it is the middle of the events' span. Exposures are not stated:
-    a frame's three times are equal. Every fault of a file raises ValueError naming it.
+    Times are the file's decimal seconds as whole microseconds, rounded to nearest (ties to even) without passing
+    through floats. A frame of `images.txt` keeps its time; the time of a lone `frame.png` is not in the files, so it is
+    the middle of the events' span. Exposures are not stated: a frame's three times are equal.
     """
 
-    def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
-        """Read the events; give height and width together where no file states them."""
-        self.path = path
-        self.folder = path if path.is_dir() else path.parent
+    def __init__(self, path: Path, options: OpenOptions | None = None) -> None:
+        """Index the events; raise RecordingError naming the file and the line of a fault."""
+        options = options or OpenOptions()
+        folder = path if path.is_dir() else path.parent
         file = path / "events.txt" if path.is_dir() else path
-        with_frames = path.is_dir()
-        self._listed = _read_image_list(self.folder) if with_frames else []
-        lone = self.folder / "frame.png"
-        self._lone_frame = lone if with_frames and not self._listed and lone.is_file() else None
-        header = read_size_line(file)
-        frames = [image for _, image in self._listed[:1]] or ([self._lone_frame] if self._lone_frame else [])
-        self.height, self.width = _find_size(file, height, width, header, frames)
-        self._events = _read_events(file, self.height, self.width, skip_lines=0 if header is None else 1)
-
-    @property
-    def num_events(self) -> int:
-        """Number of events."""
-        return len(self._events)
-
-    @property
-    def t_first_us(self) -> int:
-        """Time of the first event; 0 where there is none."""
-        return int(self._events.t[0]) if len(self._events) else 0
-
-    @property
-    def t_last_us(self) -> int:
-        """Time of the last event; 0 where there is none."""
-        return int(self._events.t[-1]) if len(self._events) else 0
+        self._listed = _read_image_list(folder) if path.is_dir() else []
+        lone = folder / "frame.png"
+        self._lone_frame = lone if path.is_dir() and not self._listed and lone.is_file() else None
+        header = _read_header(file)
+        size = self._find_size(file, header, options)
+        super().__init__("text", path, size, TextSource(file, header, size, options), options)
 
     @property
     def has_lone_frame(self) -> bool:
         """True where the one frame is `frame.png`, whose time is not stated."""
         return self._lone_frame is not None
-
-    def events(self, t0: int, t1: int) -> Events:
-        """Return the events with t in [t0, t1) us."""
-        return self._events.between(t0, t1)
 
     def frames(self) -> Sequence[Frame]:
         """Return the frames in the order of their list, read one by one."""
@@ -79,16 +60,28 @@ class TextRecording:
         t_us, file = self._listed[number]
         return Frame(t_us, t_us, t_us, read_image(file))
 
+    def _find_size(self, file: Path, header: TextHeader, options: OpenOptions) -> tuple[int, int]:
+        stated = header.size or sidecar_size(file.parent)
+        frames = [self._lone_frame] if self._lone_frame else [image for _, image in self._listed[:1]]
+        if stated is None and options.height is None and frames:
+            # Frames may be cropped or of another camera: they say the size only where nobody else does.
+            _, rows, columns = read_image(frames[0]).shape
+            stated = rows, columns
+        return options.size(file, stated)
+
 
 def read_image(file: Path) -> NDArray[np.uint8]:
     """Read an image file as uint8 (1, H, W) where it is grey, (3, H, W) red, green, blue where it is colour."""
     try:
         data = np.frombuffer(file.read_bytes(), np.uint8)
     except OSError as error:
-        raise ValueError(f"{file}: cannot be read: {error.strerror}") from error
-    image = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR) if data.size else None
+        raise RecordingError(f"{file}: cannot be read: {error.strerror}") from error
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR) if data.size else None
+    except cv2.error as error:
+        raise RecordingError(f"{file}: not an image that can be read: {error}") from error
     if image is None:
-        raise ValueError(f"{file}: not an image that can be read")
+        raise RecordingError(f"{file}: not an image that can be read")
     planes = image[None] if image.ndim == 2 else image[..., ::-1].transpose(2, 0, 1)
     return np.ascontiguousarray(planes, dtype=np.uint8)
 
@@ -97,10 +90,12 @@ def read_calibration(file: Path) -> tuple[NDArray[np.float64], NDArray[np.float6
     """Return the camera matrix (3, 3) and the distortion k1 k2 p1 p2 k3 (5,) of a `calib.txt`."""
     try:
         values = np.array(file.read_text().split(), np.float64)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: expected numbers: {error}") from error
+    except (OSError, ValueError) as error:
+        raise RecordingError(f"{file}: expected numbers: {error}") from error
     if len(values) != 9 or not np.isfinite(values).all() or (values[:2] <= 0).any():
-        raise ValueError(f"{file}: holds {len(values)} numbers, expected fx fy cx cy k1 k2 p1 p2 k3 with fx, fy > 0")
+        raise RecordingError(
+            f"{file}: holds {len(values)} numbers, expected fx fy cx cy k1 k2 p1 p2 k3 with fx, fy > 0"
+        )
     fx, fy, cx, cy = values[:4]
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), values[4:]
 
@@ -114,50 +109,16 @@ def read_size_line(file: Path) -> tuple[int, int] | None:
     return None
 
 
-def _read_events(file: Path, height: int, width: int, skip_lines: int) -> Events:
-    reading = pa.csv.ReadOptions(column_names=list(COLUMNS), skip_rows=skip_lines)
-    parsing = pa.csv.ParseOptions(delimiter=" ")
-    converting = pa.csv.ConvertOptions(column_types=COLUMNS, null_values=[])
-    if file.stat().st_size == 0:
-        raise ValueError(f"{file}: the file is empty")
+def _read_header(file: Path) -> TextHeader:
     try:
-        table = pa.csv.read_csv(file, reading, parsing, converting)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{file}: expected lines `t[s] x y p`: {error}") from error
-    columns = {name: table[name].to_numpy() for name in COLUMNS}
-    if not np.isfinite(columns["t"]).all():
-        raise ValueError(f"{file}: a time is not a finite number")
-    t = np.rint(columns["t"] * 1e6).astype(np.int64)
-    return Events.from_arrays(columns["x"], columns["y"], t, columns["p"], height=height, width=width, source=str(file))
-
-
-def _find_size(
-    file: Path, height: int | None, width: int | None, header: tuple[int, int] | None, frames: Sequence[Path]
-) -> tuple[int, int]:
-    if (height is None) != (width is None):
-        raise ValueError(f"{file}: give height and width together, not one of them")
-    if height is not None and width is not None:
-        return height, width
-    if header is not None:
-        return header
-    sidecar = file.parent / "sensor.json"
-    if sidecar.is_file():
-        return _read_sidecar(sidecar)
-    if frames:
-        _, rows, columns = read_image(frames[0]).shape
-        return rows, columns
-    raise ValueError(
-        f"{file}: the sensor size is not known: give height and width, or put sensor.json "
-        '({"height": 180, "width": 240}) or a frame beside it'
-    )
-
-
-def _read_sidecar(file: Path) -> tuple[int, int]:
-    try:
-        content = json.loads(file.read_text())
-        return int(content["height"]), int(content["width"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{file}: expected {{"height": rows, "width": columns}}: {error!r}') from error
+        with file.open("rb") as lines:
+            start = lines.read(HEADER_BYTES)
+    except OSError as error:
+        raise RecordingError(f"{file}: cannot be read: {error.strerror}") from error
+    if not start:
+        raise RecordingError(f"{file}: the file is empty")
+    # What is no header is left to the parser, which names the line.
+    return read_text_header(start, len(start) < HEADER_BYTES) or TextHeader(None, 0, (2, 0, 1, 3), 6, True)
 
 
 def _read_image_list(folder: Path) -> list[tuple[int, Path]]:
@@ -165,10 +126,30 @@ def _read_image_list(folder: Path) -> list[tuple[int, Path]]:
     if not file.is_file():
         return []
     entries = []
-    for number, line in enumerate(file.read_text().splitlines(), start=1):
+    for number, line in enumerate(file.read_text("utf-8", "replace").splitlines(), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
         try:
             seconds, name = line.split()
             entries.append((round(float(seconds) * 1e6), folder / name))
         except (ValueError, OverflowError) as error:
-            raise ValueError(f"{file}: line {number} is {line!r}, expected `t[s] file`") from error
+            raise RecordingError(f"{file}: line {number} is {line!r}, expected `t[s] file`") from error
     return entries
+
+
+def write_text(path: Path, chunks: Iterable[Events], height: int, width: int) -> None:
+    """Write a line `width height`, then `t[s] x y p` with exactly 6 decimals per event."""
+    with path.open("wb") as file:
+        file.write(f"{width} {height}\n".encode())
+        for chunk in chunks:
+            out = np.empty(len(chunk) * LINE_BYTES, np.uint8)
+            file.write(out[: format_lines(chunk.x, chunk.y, chunk.t, chunk.p, out)].data)
+
+
+def _matches(path: Path, start: bytes) -> bool:
+    if not start:
+        return path.is_dir() and (path / "events.txt").is_file()
+    return read_text_header(start, len(start) < 4096) is not None
+
+
+FORMATS = (Format("text", "text (t x y p)", (".txt", ".csv"), _matches, TextRecording, write_text),)
