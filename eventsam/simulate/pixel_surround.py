@@ -20,6 +20,8 @@ SCIDVS_TAU_S = 0.01
 SCIDVS_TAU_SPREAD = 0.5
 """Standard deviation of the log of the pixels' time constants."""
 _SINH_FOLD = np.float32(1 / 0.7)
+_RUN_AWAY = 30.0
+"""Log units that no scene reaches."""
 
 
 class Surround:
@@ -84,25 +86,35 @@ def diffuse(
 class AdaptingHighPass:
     """SCIDVS: changes of the photoreceptor, amplified twice, decay through a sinh conductance.
 
-    dv/dt = dL/dt - sinh(0.7 v) / tau, tau = 10 ms times a log-normal factor per pixel.
+    dv/dt = dL/dt - sinh(0.7 v) / tau, tau = 10 ms times a log-normal factor per pixel. The decay is taken exactly:
+    tanh(0.35 v) shrinks by exp(-0.7 dt / tau). `as_reference` takes one Euler step instead, and loses the first change.
     """
 
-    def __init__(self, tau_s: NDArray[np.float32], late_start: bool) -> None:
-        """`tau_s` (N,); with `late_start` the first change is lost, as in the reference."""
+    def __init__(self, tau_s: NDArray[np.float32], as_reference: bool) -> None:
+        """`tau_s` (N,) are the pixels' time constants."""
         self._inverse_tau = np.float32(1) / tau_s
-        self._late_start = late_start
+        self._as_reference = as_reference
         self._level: Floats | None = None
         self._previous: Floats | None = None
         self._num_calls = 0
 
     def __call__(self, low_passed: Floats, step_s: float) -> Floats:
-        """Return the signal (N,) after a step; the first call gives zeros."""
+        """Return the signal (N,) after a step; the first call gives zeros.
+
+        Raises ValueError where the reference's Euler steps are too long and run away.
+        """
         self._num_calls += 1
-        if self._level is None or self._previous is None or (self._late_start and self._num_calls == 2):
+        if self._level is None or self._previous is None or (self._as_reference and self._num_calls == 2):
             self._level = np.zeros_like(low_passed)
-        else:
+        elif self._as_reference:
             decay = self._inverse_tau * np.sinh(self._level / _SINH_FOLD)
             self._level += (low_passed - self._previous) - low_passed.dtype.type(step_s) * decay
+            if not np.abs(self._level).max() < _RUN_AWAY:
+                raise ValueError(f"frames {step_s * 1e3:.3g} ms apart are too far for scidvs_startup='reference'")
+        else:
+            shrink = np.exp(-np.float32(step_s) * self._inverse_tau / _SINH_FOLD)
+            rest = 2 * _SINH_FOLD * np.arctanh(shrink * np.tanh(self._level / (2 * _SINH_FOLD)))
+            self._level = (low_passed - self._previous) + rest
         self._previous = low_passed.copy()
         signal: Floats = low_passed.dtype.type(SCIDVS_GAIN) * self._level
         return signal
