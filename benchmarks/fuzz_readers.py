@@ -38,7 +38,7 @@ def seeds(name: str, folder: Path) -> list[bytes]:
     for number, steps in enumerate(([0, 1, 30], [0, 5, 9_000_000])):
         t = np.cumsum(generator.choice(steps, 120))
         x, y, p = (generator.integers(0, limit, 120) for limit in (346, 260, 2))
-        path = folder / f"seed_{number}{formats()[name].suffixes[0]}"
+        path = folder / f"seed_{number}.events"
         write_events(path, [Events.from_arrays(x, y, t, p, height=260, width=346)], 260, 346, name)
         contents.append(path.read_bytes())
     return contents
@@ -115,7 +115,7 @@ def fuzz(name: str, originals: list[bytes], seconds: float, found: Path) -> int:
     counter, stop = context.Value("q", 0), context.Event()
     deadline = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as folder:
-        case = Path(folder) / f"case{formats()[name].suffixes[0]}"
+        case = Path(folder) / "case.events"
         run = 0
         while time.monotonic() < deadline:
             child = context.Process(target=work, args=(name, originals, case, int(time.time()) + run, stop, counter))

@@ -281,8 +281,7 @@ class ColumnsSource(BlockSource):
     ) -> None:  # fmt: skip
         """Copy the block."""
         part = slice(int(place[0]), int(place[0]) + len(t))
-        for target, column in zip((x, y, t, p), self._whole, strict=True):
-            target[:] = column[part]
+        x[:], y[:], t[:], p[:] = (column[part] for column in self._whole)
 
 
 def _merged(parts: list[Events]) -> Events:

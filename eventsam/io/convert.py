@@ -70,13 +70,20 @@ def write_events(path: Path, chunks: Iterable[Events], height: int, width: int, 
 
 
 def writable_format(path: Path, format_name: str | None = None) -> Format:
-    """Return the format to write: by name, or by suffix where it names one format; raise ValueError."""
+    """Return the format to write: by name, or by the longest suffix that names one format; raise ValueError."""
     if format_name is not None:
         entry = find_format(format_name)
         if entry.write is None:
             raise ValueError(_only_read(entry))
         return entry
-    found = [entry for entry in formats().values() if entry.write and path.name.endswith(entry.suffixes)]
+    # The longest suffix wins: recording.evt2.raw is EVT 2, recording.raw what .raw stands for.
+    lengths = {
+        entry.name: max((len(suffix) for suffix in entry.suffixes if path.name.endswith(suffix)), default=0)
+        for entry in formats().values()
+        if entry.write
+    }
+    longest = max(lengths.values(), default=0)
+    found = [find_format(name) for name, length in lengths.items() if length == longest and longest]
     if len(found) != 1:
         names = ", ".join(entry.name for entry in found)
         why = f"may be {names}" if found else f"names no format that can be written ({_writable_names()})"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eventsam.events import Events
-from eventsam.io.convert import convert, write_events
+from eventsam.io.convert import convert, writable_format, write_events
 from eventsam.io.detect import detect_format, formats, open_recording
 from eventsam.io.info import recording_info
 from eventsam.io.recording import OpenOptions
@@ -53,6 +53,10 @@ def write(path: Path, events: Events, name: str) -> None:
     write_events(path, chunks(), HEIGHT, WIDTH, name)
 
 
+def suffix(name: str) -> str:
+    return (*formats()[name].suffixes, ".events")[0]
+
+
 def facts(path: Path) -> dict[str, object]:
     info = recording_info(open_recording(path))
     return {name: value for name, value in info.items() if name != "format"}
@@ -64,7 +68,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], P
     folder = tmp_path_factory.mktemp("written")
     files = {}
     for name, (stream, events) in itertools.product(WRITABLE, STREAMS.items()):
-        path = folder / f"{stream}_{name}{formats()[name].suffixes[0]}"
+        path = folder / f"{stream}_{name}{suffix(name)}"
         write(path, events, name)
         files[name, stream] = path
     return files
@@ -86,7 +90,7 @@ def test_what_is_written_is_read(written: dict[tuple[str, str], Path], name: str
 def test_every_pair_of_formats(written: dict[tuple[str, str], Path], tmp_path: Path, source: str, target: str) -> None:
     for stream in STREAMS:
         path = written[source, stream]
-        out = tmp_path / f"{stream}{formats()[target].suffixes[0]}"
+        out = tmp_path / f"{stream}{suffix(target)}"
         done = convert(open_recording(path), out, target)
         assert done.num_events == len(STREAMS[stream])
         assert facts(out) == facts(path)
@@ -110,8 +114,13 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
     for name in WRITABLE:
         with pytest.raises(OSError, match="the source is gone"):
-            write_events(tmp_path / f"out{formats()[name].suffixes[0]}", breaks(), HEIGHT, WIDTH, name)
+            write_events(tmp_path / f"out{suffix(name)}", breaks(), HEIGHT, WIDTH, name)
         assert not list(tmp_path.iterdir()), name
+
+
+@pytest.mark.parametrize(("file", "name"), [("a.raw", "evt3"), ("a.evt2.raw", "evt2"), ("a.b.npz", "npz")])
+def test_the_longest_suffix_names_the_format(file: str, name: str) -> None:
+    assert writable_format(Path(file)).name == name
 
 
 def test_names_are_checked_before_anything_is_written(tmp_path: Path) -> None:
@@ -120,7 +129,6 @@ def test_names_are_checked_before_anything_is_written(tmp_path: Path) -> None:
     for path, name, message in (
         (tmp_path / "a.npz", "evt33", "did you mean 'evt3'"),
         (tmp_path / "a.xyz", None, "names no format that can be written"),
-        (tmp_path / "a.raw", None, "may be evt2, evt21"),
         (there, None, "exists"),
     ):
         with pytest.raises((ValueError, FileExistsError), match=message):

@@ -71,7 +71,7 @@ def test_bad_requests_say_what_is_allowed(file: Path, tmp_path: Path) -> None:
         (("info", tmp_path / "absent.raw"), "no such file"),
         (("info", file, "--format-name", "nzp"), "did you mean 'npz'"),
         (("info", file, "--height", 3), "together"),
-        (("convert", file, tmp_path / "x.raw"), "may be evt2"),
+        (("convert", file, tmp_path / "x.h6"), "names no format that can be written"),
         (("convert", file, tmp_path / "x.txt", "--to", "textt"), "did you mean 'text'"),
         (("convert", file, file), "exists"),
     ):
