@@ -21,7 +21,8 @@ class Format:
     """One file format. Each module of `eventsam.io` that reads one names its formats in a tuple `FORMATS`.
 
     `matches(path, start)` says by content alone whether a path holds it: `start` is the file's first 4096 bytes, empty
-    for a folder. `suffixes` name files for writing only; a format without any is written by name. `write` is None where the format is only read.
+    for a folder. `suffixes` name files for writing only; a format without any is written by name. `write` is None where
+    the format is only read.
     """
 
     name: str
