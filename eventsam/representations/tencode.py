@@ -128,13 +128,15 @@ def _draw_tencode(
         first = end
         if first == t.size:
             break
+    _expand(scratch, inverted, image)
+
+
+@compiled
+def _expand(scratch: NDArray[np.uint16], inverted: np.uint16, image: NDArray[np.uint8]) -> None:
+    """Turn the words into three planes, and back to zero."""
     for start in range(0, scratch.size, TILE):
-        words = scratch[start : start + TILE]
-        red, green, blue = (
-            image[0, start : start + TILE],
-            image[1, start : start + TILE],
-            image[2, start : start + TILE],
-        )
+        end = min(start + TILE, scratch.size)
+        words, red, green, blue = scratch[start:end], image[0, start:end], image[1, start:end], image[2, start:end]
         for i in range(words.size):
             red[i] = np.uint8((((words[i] ^ inverted) >> 8) & 1) * 255)
         for i in range(words.size):

@@ -140,15 +140,22 @@ def _draw_surface(
     words: NDArray[np.uint32],
     values: NDArray[np.float32],
 ) -> None:
-    # `words` is the memory of `values`: first the table positions, then, in place, what stands there. Events too old to
-    # show are not looked at; their word 0 is that of an untouched pixel.
+    # Events too old to show are not looked at: their place in the tables is that of an untouched pixel, 0.
     first = first_at(t, t_ref - oldest, 0)
     xs, ys, ts, ps = x[first:], y[first:], t[first:], p[first:]
     plane, base = np.uint64(values.size >> 1), (1 << fine_bits)
-    for i in range(xs.size):
-        at = pixel_of(xs[i], ys[i], width) + np.uint64(ps[i]) * plane
-        words[at] = np.uint32(((t_ref - ts[i] + rounding) >> shift) + base)
-    mask = np.uint32(base - 1)
-    for i in range(words.size):
-        word = words[i]
-        values[i] = coarse[word >> np.uint32(fine_bits)] * fine[word & mask]
+    high, mask = np.uint32(fine_bits), np.uint32(base - 1)
+    if xs.size <= values.size >> 1:
+        # Few events: look each one up, which time order makes a walk along the tables.
+        for i in range(xs.size):
+            at = pixel_of(xs[i], ys[i], width) + np.uint64(ps[i]) * plane
+            word = np.uint32(((t_ref - ts[i] + rounding) >> shift) + base)
+            values[at] = coarse[word >> high] * fine[word & mask]
+    else:
+        # Many events: only the last ones. `words` is the memory of `values`, replaced in place by what stands there.
+        for i in range(xs.size):
+            at = pixel_of(xs[i], ys[i], width) + np.uint64(ps[i]) * plane
+            words[at] = np.uint32(((t_ref - ts[i] + rounding) >> shift) + base)
+        for i in range(words.size):
+            word = words[i]
+            values[i] = coarse[word >> high] * fine[word & mask]

@@ -111,6 +111,6 @@ class VoxelGrid(WindowImage):
             draw_exact(*columns, borrow_zeros(pixels, np.int64), borrow_zeros(pixels, np.int64, slot=1), grid)
         else:
             dense = len(window) >= DENSE_EVENTS_PER_VOXEL * grid.size
-            draw_bilinear(*columns, borrow_zeros(2 * pixels if dense else 0, np.float32).reshape(-1, 2), grid)
+            draw_bilinear(*columns, borrow_zeros(pixels if dense else 0, np.uint64), grid)
         if self.normalize:
             normalize_nonzero(grid.reshape(-1))

@@ -68,3 +68,17 @@ def test_the_newest_event_is_one_and_its_pixel_forgets_older_ones() -> None:
 def test_impossible_time_constants_are_refused(tau_ms: object) -> None:
     with pytest.raises(ValueError, match="tau_ms is"):
         TimeSurface(tau_ms)  # type: ignore[arg-type]
+
+
+def test_many_and_few_events_give_the_same_bits() -> None:
+    # More events than half the values are drawn in two passes; only the last event of a pixel counts in both.
+    random = np.random.default_rng(3)
+    n = 10 * HEIGHT * WIDTH
+    t = np.sort(random.integers(0, 90_000, n))
+    x, y, p = (random.integers(0, limit, n) for limit in (2, HEIGHT, 2))
+    _, last = np.unique(((p * HEIGHT + y) * WIDTH + x)[::-1], return_index=True)
+    kept = np.sort(n - 1 - last)
+    many = Events.from_arrays(x, y, t, p, height=HEIGHT, width=WIDTH)
+    few = Events.from_arrays(x[kept], y[kept], t[kept], p[kept], height=HEIGHT, width=WIDTH)
+    assert len(few) <= HEIGHT * WIDTH < len(many)
+    assert TimeSurface(7.5)(many, 0, 90_000).tobytes() == TimeSurface(7.5)(few, 0, 90_000).tobytes()

@@ -87,7 +87,7 @@ def test_both_ways_of_float_sums_give_the_same_bits(seed: int, num_events: int, 
     events = stream(seed, num_events, 1000)
     grids = [np.zeros((num_bins, HEIGHT * WIDTH), np.float32) for _ in range(2)]
     for size, grid in zip((0, HEIGHT * WIDTH), grids, strict=True):
-        pairs = np.zeros((size, 2), np.float32)
+        pairs = np.zeros(size, np.uint64)
         columns = events.x, events.y, events.t, events.p
         draw_bilinear(*columns, 100, 1001, np.uint32(WIDTH), pairs, grid)
         assert not pairs.any()
