@@ -4,7 +4,6 @@ What a file declares is checked against what it stores before anything is read: 
 written, or whose chunks are larger than the file can explain, is refused instead of allocated.
 """
 
-import importlib
 import math
 import os
 import threading
@@ -18,6 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from eventsam.io.hdf5_damage import check_chunks, check_filters, check_heaps, check_storage
 from eventsam.io.recording import RecordingError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -25,16 +25,8 @@ FAULTS = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError,
 """What h5py raises for damaged files."""
 MAX_MEMBERS = 512
 """Groups with more members (one image each, say) are not searched for events."""
-MAX_CHUNK_BYTES = 64 << 20
-"""A dataset's chunks may be this large in any file, and larger only in a file of at least a tenth of that."""
 MAX_READ_BYTES = 256 << 20
 """As much is read at once from any file, and more only from a file of at least a tenth of that."""
-BLOSC, ECF = 32001, 0x8ECF
-
-PLUGINS = {
-    ECF: "Prophesee's ECF codec: install its HDF5 plugin (https://github.com/prophesee-ai/hdf5_ecf, or the package "
-    "hdf5-plugin-ecf of the Metavision SDK) and set HDF5_PLUGIN_PATH to its folder"
-}
 
 _reading = threading.Lock()
 """HDF5 is one library state per process; its calls take turns anyway."""
@@ -90,8 +82,8 @@ class Hdf5File:
             dataset = file[name]
             if not isinstance(dataset, h5py.Dataset):
                 raise RecordingError(f"{self.path}: {name} is a group, expected a dataset")
-            _check_filters(self.path, name, dataset)
-            _check_storage(self.path, name, dataset)
+            check_filters(self.path, name, dataset)
+            check_storage(self.path, name, dataset)
             return Hdf5Array(self, name, dataset)
 
     def number(self, name: str) -> int | None:
@@ -140,7 +132,7 @@ class Hdf5Array:
             num_bytes = (end - first) * self._row_bytes
             if num_bytes > max(MAX_READ_BYTES, 10 * self.file.path.stat().st_size):
                 raise RecordingError(f"{self.file.path}: {self.name} declares {num_bytes} bytes for {end - first} rows")
-            _check_chunks(self.file.path, self.name, dataset, first, end)
+            check_chunks(self.file.path, self.name, dataset, first, end)
             rows: NDArray[Any] = dataset[0, first:end] if self._across else dataset[first:end]
             if len(rows) != end - first:
                 raise RecordingError(f"{self.file.path}: {self.name} ends before row {end}")
@@ -185,66 +177,14 @@ def _one_value(file: h5py.File, name: str) -> NDArray[Any] | None:
     place, _, attribute = name.partition("@")
     if attribute:
         holder = file[place] if place else file
-        return np.asarray(holder.attrs[attribute]) if attribute in holder.attrs else None
+        if attribute not in holder.attrs:
+            return None
+        if holder.attrs.get_id(attribute).get_type().get_class() in (h5py.h5t.STRING, h5py.h5t.VLEN):
+            check_heaps(Path(file.filename))
+        return np.asarray(holder.attrs[attribute])
     if name not in file:
         return None
     dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.size > 1:
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.size > 1 or dataset.dtype.kind == "O":
         return None
     return np.asarray(dataset[()])
-
-
-def _check_filters(path: Path, name: str, dataset: h5py.Dataset) -> None:
-    settings = dataset.id.get_create_plist()
-    for number in range(settings.get_nfilters()):
-        code = settings.get_filter(number)[0]
-        if not h5py.h5z.filter_avail(code):
-            # Registers its filters when it is imported; few files need them.
-            importlib.import_module("hdf5plugin")
-        if not h5py.h5z.filter_avail(code):
-            needs = PLUGINS.get(code, "a plugin: set HDF5_PLUGIN_PATH to the folder that holds it")
-            raise RecordingError(f"{path}: {name} is compressed by HDF5 filter {code} (0x{code:X}): it needs {needs}")
-
-
-def _check_storage(path: Path, name: str, dataset: h5py.Dataset) -> None:
-    """Refuse what is not in this file, and a declared shape that is not stored."""
-    if dataset.shape is None or not len(dataset.shape):
-        raise RecordingError(f"{path}: {name} holds one value, expected rows")
-    if dataset.is_virtual or dataset.external:
-        raise RecordingError(f"{path}: {name} keeps its data in other files")
-    if dataset.chunks is None:
-        if dataset.id.get_storage_size() < dataset.size * dataset.dtype.itemsize:
-            raise RecordingError(f"{path}: {name} declares shape {dataset.shape}, of which less is stored")
-        return
-    chunk_bytes = math.prod(int(side) for side in dataset.chunks) * dataset.dtype.itemsize
-    num_bytes = path.stat().st_size
-    if chunk_bytes > max(MAX_CHUNK_BYTES, 10 * num_bytes):
-        raise RecordingError(f"{path}: {name} declares chunks of {chunk_bytes} bytes in a file of {num_bytes}")
-    expected = 1
-    for side, chunk in zip(dataset.shape, dataset.chunks, strict=True):
-        expected *= -(-int(side) // int(chunk))
-    stored = dataset.id.get_num_chunks() if expected else 0
-    if stored < expected:
-        raise RecordingError(f"{path}: {name} declares {expected} chunks (shape {dataset.shape}), {stored} are stored")
-
-
-def _check_chunks(path: Path, name: str, dataset: h5py.Dataset, first: int, end: int) -> None:
-    """Refuse compressed chunks that are larger, or say they unpack to more, than a chunk can be.
-
-    HDF5 hands a filter the chunk as it lies in the file, and Blosc allocates what the chunk's own header says.
-    """
-    if dataset.chunks is None or not dataset.id.get_create_plist().get_nfilters() or dataset.ndim > 2:
-        return
-    settings = dataset.id.get_create_plist()
-    blosc = settings.get_filter(settings.get_nfilters() - 1)[0] == BLOSC
-    axis = 1 if dataset.ndim == 2 and dataset.shape[0] == 1 else 0
-    step = int(dataset.chunks[axis])
-    limit = 2 * math.prod(int(side) for side in dataset.chunks) * dataset.dtype.itemsize + 4096
-    for row in range(first - first % step, end, step):
-        coordinates = tuple(row if at == axis else 0 for at in range(dataset.ndim))
-        size = dataset.id.get_chunk_info_by_coord(coordinates).size
-        if blosc and 16 <= size <= limit:
-            header = dataset.id.read_direct_chunk(coordinates)[1][:16]
-            size = int.from_bytes(header[4:8], "little")
-        if size > limit:
-            raise RecordingError(f"{path}: {name}: the chunk of row {row} declares {size} bytes, at most {limit} fit")

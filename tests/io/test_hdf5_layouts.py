@@ -11,7 +11,8 @@ import pytest
 
 from eventsam.events import Events
 from eventsam.io.detect import detect_format, open_recording
-from eventsam.io.hdf5_file import ECF, Hdf5File
+from eventsam.io.hdf5_damage import ECF
+from eventsam.io.hdf5_file import Hdf5File
 from eventsam.io.recording import OpenOptions, RecordingError
 
 EPOCH = 1_600_000_000_000_000

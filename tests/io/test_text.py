@@ -1,6 +1,5 @@
-"""Text recordings: units, order of columns, sensor size, frames, damage, long files, and the real ones."""
+"""Text recordings: units, order of columns, sensor size, frames, damage and long files."""
 
-import json
 from pathlib import Path
 
 import cv2
@@ -18,7 +17,6 @@ from eventsam.io.info import recording_info
 from eventsam.io.recording import OpenOptions, RecordingError
 from eventsam.io.text import TextRecording, read_calibration, read_image, read_size_line, write_text
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 LINES = "0.000001 3 1 0\n0.0000024 0 2 1\n1.5 7 5 1\n"
 SIZE = OpenOptions(height=6, width=8)
 
@@ -285,21 +283,3 @@ def test_faulty_calibration_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "calib.txt").write_text(content)
     with pytest.raises(RecordingError, match=r"calib.txt"):
         read_calibration(tmp_path / "calib.txt")
-
-
-REAL = ["boxes_rotation", "dynamic_rotation", "poster_rotation", "shapes_rotation", "slider"]
-
-
-@pytest.mark.skipif(not DATA.is_dir(), reason="the recordings are not beside this checkout")
-@pytest.mark.parametrize("name", REAL)
-def test_real_recordings(name: str, tmp_path: Path) -> None:
-    slider = name == "slider"
-    entry = "slider_depth/events_chunk.txt" if slider else f"ijrr_rotation/{name}/events.txt"
-    expected = json.loads((DATA / "expected.json").read_text())[entry]
-    recording = open_recording(DATA / entry if slider else (DATA / entry).parent, OpenOptions(height=180, width=240))
-    info = recording_info(recording)
-    assert (info["height"], info["width"]) == (expected["height"], expected["width"])
-    assert info["sha256_xytp"] == expected["sha256_xytp_int64_us"]
-    assert info["num_frames"] == (0 if slider else 1)
-    write_events(tmp_path / "again.txt", recording.chunks(), 180, 240)
-    assert recording_info(open_recording(tmp_path / "again.txt"))["sha256_xytp"] == info["sha256_xytp"]
