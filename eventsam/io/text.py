@@ -152,4 +152,4 @@ def _matches(path: Path, start: bytes) -> bool:
     return read_text_header(start, len(start) < 4096) is not None
 
 
-FORMATS = (Format("text", "text (t x y p)", (".txt", ".csv"), _matches, TextRecording, write_text),)
+FORMATS = (Format("text", "text (t x y p)", (".txt",), _matches, TextRecording, write_text),)
