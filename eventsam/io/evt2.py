@@ -34,6 +34,67 @@ def later_base(base: np.int64, high: np.int64) -> np.int64:
 
 @compiled
 def _scan(words: NDArray[np.uint32], state: NDArray[np.int64], found: NDArray[np.int64]) -> None:
+    if not _scan_in_order(words, state, found):
+        _scan_any(words, state, found)
+
+
+@compiled
+def _scan_in_order(words: NDArray[np.uint32], state: NDArray[np.int64], found: NDArray[np.int64]) -> bool:
+    """Scan words whose TIME_HIGH never falls, else return False: low bits matter at the first and last one only."""
+    base, i, end, piece = state[0], np.uint64(0), np.uint64(words.size), np.uint64(PIECE)
+    count, counted, num_triggers, start = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    spans = np.full((2, 3), -1)
+    while i < end:
+        if base >= 0 and i + piece <= end and _all_events(words, i):
+            count, i = count + PIECE, i + piece
+            continue
+        stop = min(i + piece, end)
+        while i < stop:
+            word = words[i]
+            if word >> 28 <= CD_ON:
+                count += base >= 0
+            elif word >> 28 == TIME_HIGH:
+                later = later_base(base, np.int64(word & HIGH_MASK))
+                if later < base:
+                    return False
+                if later > base:
+                    if count != counted:
+                        _note_span(spans, base, start, np.int64(i))
+                    counted, start, base = count, np.int64(i), later
+            elif word >> 28 == EXT_TRIGGER:
+                num_triggers += base >= 0
+            i += np.uint64(1)
+    if count != counted:
+        _note_span(spans, base, start, np.int64(words.size))
+    if count:
+        found[1], found[2] = _extremes(words, spans)
+    state[0], found[0], found[3] = base, count, num_triggers
+    return True
+
+
+@compiled
+def _note_span(spans: NDArray[np.int64], base: np.int64, start: np.int64, end: np.int64) -> None:
+    """Keep the first and the last span of words (base, start, end) whose events share the high part of their time."""
+    spans[1, 0], spans[1, 1], spans[1, 2] = base, start, end
+    if spans[0, 0] < 0:
+        spans[0] = spans[1]
+
+
+@compiled
+def _extremes(words: NDArray[np.uint32], spans: NDArray[np.int64]) -> tuple[np.int64, np.int64]:
+    """Return the smallest time of the first span and the largest of the last."""
+    low_min, low_max = np.int64(63), np.int64(0)
+    for word in words[spans[0, 1] : spans[0, 2]]:
+        if word >> 28 <= CD_ON:
+            low_min = min(low_min, np.int64((word >> 22) & 63))
+    for word in words[spans[1, 1] : spans[1, 2]]:
+        if word >> 28 <= CD_ON:
+            low_max = max(low_max, np.int64((word >> 22) & 63))
+    return spans[0, 0] + low_min, spans[1, 0] + low_max
+
+
+@compiled
+def _scan_any(words: NDArray[np.uint32], state: NDArray[np.int64], found: NDArray[np.int64]) -> None:
     base = state[0]
     lowest, highest = np.iinfo(np.int64).max, np.iinfo(np.int64).min
     count, num_triggers = np.int64(0), np.int64(0)

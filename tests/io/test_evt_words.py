@@ -217,7 +217,7 @@ def test_the_order_of_halves_is_seen_in_the_words(legacy: bool) -> None:
 
 
 @pytest.mark.parametrize("name", ["evt2", "evt21", "evt21_legacy", "evt3"])
-def test_pieces_of_any_size_encode_alike(name: str) -> None:
+def test_pieces_of_any_size_encode_alike(tmp_path: Path, name: str) -> None:
     generator = np.random.default_rng(1)
     encoder, codec = LAYOUTS[name].encoder(), CODECS[name][0]
     num = 3000
@@ -233,7 +233,11 @@ def test_pieces_of_any_size_encode_alike(name: str) -> None:
     together.flags.writeable = together.flags.aligned = False
     codec.scan(together, state, found)
     columns = [np.empty(num, kind) for kind in (np.uint16, np.uint16, np.int64, np.uint8)]
-    assert found[0] == num
+    assert found.tolist() == [num, t[0], t[-1], 0]
+    # In order, as recordings are: every block's times are exact, wherever blocks end.
+    for block_words in (40, 100):
+        events, _ = read_source(source_of(tmp_path, codec, together.tolist(), block_words))
+        assert events == list(zip(x.tolist(), y.tolist(), t.tolist(), p.tolist(), strict=True))
     assert codec.decode(together, np.array(codec.start, np.int64), *columns) == num
     for got, expected in zip(columns, (x, y, t, p), strict=True):
         np.testing.assert_array_equal(got, expected)
