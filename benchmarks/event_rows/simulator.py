@@ -21,7 +21,7 @@ from eventsam.simulate.presets import preset
 
 HEIGHT, WIDTH = 260, 346
 GOALS = {"clean": 12.0, "noisy": 15.0}
-CLIPS = {"1000 fps": (1_000, 0.35), "100 fps": (10_000, 3.5)}
+CLIPS = {"1000 fps": (1_000, 0.14), "100 fps": (10_000, 0.7)}
 """Microseconds between frames, and pixels moved between them."""
 
 

@@ -42,16 +42,16 @@ def ordered_events(
     exact: NDArray[np.float64],
     start_us: np.int64,
     whole_step: np.int64,
-    exact_times: bool,
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.int64], NDArray[np.uint8], NDArray[np.float64]]:
-    """Unpack events in the order of their whole times, raster order within one: x, y, t, p and, if asked for, exact us.
+    """Unpack events in the order of their whole times, raster order within one: x, y, t, p, exact us.
 
     `place` (N,) is y << 16 | x in raster order; `time` twice the whole us since `start_us`, 1 to `whole_step`, plus the
-    polarity; `exact` the time before rounding.
+    polarity; `exact` the time before rounding, or empty: then so is the result.
     """
     order, num_events = _time_order(time, whole_step), len(time)
     x, y = np.empty(num_events, np.uint16), np.empty(num_events, np.uint16)
     t, p = np.empty(num_events, np.int64), np.empty(num_events, np.uint8)
+    exact_times = len(exact) > 0
     exact_ordered = np.empty(num_events if exact_times else 0, np.float64)
     for n in range(num_events):
         source = order[n]

@@ -20,9 +20,10 @@ from eventsam.simulate.pixel_tiles import (
     leak_tile,
     leak_unevenly_tile,
     look_up,
+    look_up_jitter,
     low_pass_tile,
 )
-from eventsam.simulate.pixel_timing import SHOT_OFF, SHOT_ON, Clock, Column, Firing, Pixels, write_events
+from eventsam.simulate.pixel_timing import RISING, SHOT_OFF, SHOT_ON, Clock, Column, Firing, Pixels, write_events
 
 Array = NDArray[Any]
 
@@ -57,7 +58,7 @@ class Noise(NamedTuple):
     hot_pixel: NDArray[np.int64]
     hot_offset_us: NDArray[np.float64]
     key: Key
-    frame: np.uint32
+    frame: np.uint64
 
 
 @compiled
@@ -81,6 +82,19 @@ def _whole_thresholds(difference: Any, threshold: np.float32) -> int:
 
 
 @compiled
+def _compacted(flags: NDArray[np.uint8], listed: NDArray[np.int64]) -> int:
+    """Write where flags are set; return how many. Eight at a time are passed over, or written without a branch."""
+    eights = flags.view(np.uint64)
+    number = 0
+    for group in range(len(eights)):
+        if eights[group] != 0:
+            for n in range(8 * group, 8 * group + 8):
+                listed[number] = n
+                number += 1 if flags[n] != 0 else 0
+    return number
+
+
+@compiled
 def _list_firing(
     flags: NDArray[np.uint8],
     start: int,
@@ -97,27 +111,45 @@ def _list_firing(
     # Columns of a tuple are counted references: taken out once, not per pixel.
     bases, on, off = pixels.base, pixels.on, pixels.off
     previous_levels, previous_image = light.previous_levels, light.previous_image
-    pixel_of, number_of, polarity_of, kind_of, before_of, signal_of = firing
-    eights = flags.view(np.uint64)
-    for group in range(len(eights)):
-        if eights[group] == 0:
-            continue
-        for n in range(8 * group, 8 * group + 8):
-            if flags[n] == 0:
-                continue
-            pixel = start + n
-            base = bases[pixel]
-            earlier = before[n] if low_passed else _level_before(previous_levels, previous_image, pixel)
-            # Signs are coin tosses: chosen by value, not by branch.
-            difference, before_now = signal[n] - base, earlier - (rested[n] if leaks else base)
-            threshold_on, threshold_off, rising = on[pixel], off[pixel], difference > 0
-            threshold = threshold_on if rising else threshold_off
-            pixel_of[place], kind_of[place], signal_of[place] = pixel, flags[n], signal[n]
-            polarity_of[place] = 1 if rising else 0
-            number_of[place] = _whole_thresholds(abs(difference), threshold)
-            before_of[place] = before_now if rising else -before_now
-            place += 1
+    pixel_of, number_of, kind_of, before_of, signal_of, _, listed = firing
+    for index in range(_compacted(flags, listed)):
+        n = listed[index]
+        pixel = start + n
+        base = bases[pixel]
+        earlier = before[n] if low_passed else _level_before(previous_levels, previous_image, pixel)
+        # Signs are coin tosses: chosen by value, not by branch.
+        difference, before_now = signal[n] - base, earlier - (rested[n] if leaks else base)
+        threshold_on, threshold_off, rising = on[pixel], off[pixel], difference > 0
+        threshold = threshold_on if rising else threshold_off
+        pixel_of[place], signal_of[place] = pixel, signal[n]
+        kind_of[place] = flags[n] | np.uint8(RISING if rising else 0)
+        number_of[place] = _whole_thresholds(abs(difference), threshold)
+        before_of[place] = before_now if rising else -before_now
+        place += 1
     return place
+
+
+@compiled
+def _time_shots(
+    firing: Firing,
+    first: int,
+    end: int,
+    start: int,
+    words: NDArray[np.uint32],
+    chance: NDArray[np.float32],
+    noise: Noise,
+    on: NDArray[np.float32],
+    off: NDArray[np.float32],
+) -> None:
+    """Give the shot noise of a tile its times: a number below its chance is, over its chance, uniform in (0, 1)."""
+    pixel_of, kind_of, shot_share = firing.pixel, firing.kind, firing.shot_share
+    nominal_on, nominal_off = noise.nominal_on, noise.nominal_off
+    for place in range(first, end):
+        kind, n = kind_of[place], pixel_of[place] - start
+        if kind & SHOT_ON:
+            shot_share[place] = (np.float64(np.uint32(~words[n])) + 0.5) * on[n] / (np.float64(chance[n]) * nominal_on)
+        elif kind & SHOT_OFF:
+            shot_share[place] = (np.float64(words[n]) + 0.5) * off[n] / (np.float64(chance[n]) * nominal_off)
 
 
 @compiled
@@ -125,7 +157,8 @@ def find_firing(pixels: Pixels, light: Light, noise: Noise, firing: Firing) -> i
     """Move every pixel through one interval and list those that fire, in raster order; return their number."""
     signals, befores = np.empty(TILE, pixels.base.dtype), np.empty(TILE, pixels.base.dtype)
     resteds, shares = np.empty(TILE, pixels.base.dtype), np.empty(TILE, np.float64)
-    chances, words, flags = np.empty(TILE, np.float32), np.empty(TILE, np.uint32), np.empty(TILE, np.uint8)
+    chances, factors = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+    words, flags = np.empty(TILE, np.uint32), np.empty(TILE, np.uint8)
     leaks, uneven, shot = len(pixels.leak_rate) > 0, len(noise.jitter) > 0, len(light.chances) > 0
     place, hot = 0, 0
     for start in range(0, len(pixels.base), TILE):
@@ -140,7 +173,8 @@ def find_firing(pixels: Pixels, light: Light, noise: Noise, firing: Firing) -> i
         if shot or uneven:
             fill_words(words, start // TILE, noise.frame, PIXEL, noise.key)
         if uneven:
-            leak_unevenly_tile(base, on, pixels.leak_rate[start:end], noise.step_s, noise.jitter, words, resteds)
+            look_up_jitter(noise.jitter, words, factors[:size])
+            leak_unevenly_tile(base, on, pixels.leak_rate[start:end], noise.step_s, factors[:size], resteds)
         elif leaks:
             leak_tile(base, on, noise.leak_step, resteds)
         if size < TILE:
@@ -152,7 +186,9 @@ def find_firing(pixels: Pixels, light: Light, noise: Noise, firing: Firing) -> i
         while hot < len(noise.hot_pixel) and noise.hot_pixel[hot] < end:
             flags[noise.hot_pixel[hot] - start] |= np.uint8(HOT)
             hot += 1
-        place = _list_firing(flags, start, pixels, light, signals, befores, resteds, firing, place)
+        first, place = place, _list_firing(flags, start, pixels, light, signals, befores, resteds, firing, place)
+        if shot:
+            _time_shots(firing, first, place, start, words, chances, noise, on, off)
     return place
 
 
@@ -169,30 +205,19 @@ def _room_for(firing: Firing, num_firing: int, num_hot: int) -> tuple[int, int]:
 
 @compiled
 def interval_events(
-    pixels: Pixels, light: Light, noise: Noise, clock: Clock, firing: Firing, exact_times: bool
+    pixels: Pixels, light: Light, noise: Noise, clock: Clock, firing: Firing, column: Column, exact_times: bool
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.int64], NDArray[np.uint8], NDArray[np.float64]]:
     """Move every pixel through one interval; return its events' x, y, t (us), p, ordered by (t, y, x).
 
-    The last array holds the times before rounding, in us since the interval's start; empty unless asked for.
+    `column` is kept room, replaced where it is too small. The last array holds the times before rounding, in us since
+    the interval's start; empty unless asked for.
     """
     num_firing = find_firing(pixels, light, noise, firing)
     num_events, largest = _room_for(firing, num_firing, len(noise.hot_pixel))
-    column = Column(
-        np.empty(num_events, np.uint32),
-        np.empty(num_events, np.int64),
-        np.empty(num_events, np.float64),
-    )
-    place = write_events(
-        pixels,
-        firing,
-        num_firing,
-        noise.hot_pixel,
-        noise.hot_offset_us,
-        noise.key,
-        noise.frame,
-        largest,
-        clock,
-        column,
-    )
+    if num_events > len(column.place):
+        exact_room = np.empty(num_events if exact_times else 0, np.float64)
+        column = Column(np.empty(num_events, np.uint32), np.empty(num_events, np.int64), exact_room)
+    hot = noise.hot_pixel, noise.hot_offset_us
+    place = write_events(pixels, firing, num_firing, hot[0], hot[1], largest, clock, column)
     where, time, exact = column
-    return ordered_events(where[:place], time[:place], exact[:place], clock.start_us, clock.whole_step, exact_times)
+    return ordered_events(where[:place], time[:place], exact, clock.start_us, clock.whole_step)

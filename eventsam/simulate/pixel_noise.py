@@ -53,7 +53,7 @@ class PhotoreceptorNoise:
         """Return the noise (N,) after a step."""
         share = min(step_s * 2 * np.pi * self._cutoff_hz, 1.0)
         voltage = photoreceptor_voltage(self._threshold, self._shot_rate_hz, self._cutoff_hz, share)
-        fill_normal(self._draws, np.uint32(frame), PHOTORECEPTOR, self._key)
+        fill_normal(self._draws, np.uint64(frame), PHOTORECEPTOR, self._key)
         self._level = (1 - share) * self._level + share * voltage * self._draws
         return self._level
 

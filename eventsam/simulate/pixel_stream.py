@@ -10,10 +10,10 @@ from eventsam.events import Events
 from eventsam.simulate.counter_random import key_of
 from eventsam.simulate.photoreceptor import RESOLVED_SHARE, white_share
 from eventsam.simulate.pixel_light import LightPath
-from eventsam.simulate.pixel_loops import Noise, interval_events
+from eventsam.simulate.pixel_loops import TILE, Noise, interval_events
 from eventsam.simulate.pixel_noise import HotPixels, draw_leak_rates, leak_jitter
 from eventsam.simulate.pixel_state import Columns, PixelState, check_image
-from eventsam.simulate.pixel_timing import Clock, Firing, Pixels
+from eventsam.simulate.pixel_timing import Clock, Column, Firing, Pixels
 
 if TYPE_CHECKING:
     from eventsam.simulate.pixel_model import PixelModel
@@ -34,6 +34,7 @@ class PixelStream:
 
     _pixels: Pixels
     _firing: Firing
+    _column: Column
 
     def __init__(
         self,
@@ -100,8 +101,10 @@ class PixelStream:
         clock = self._clock(t_us, seconds)
         light = self._light.advance(grey, clock.step_s, self._num_frames)
         x, y, t, p, exact = interval_events(
-            self._pixels, light, self._noise(clock), clock, self._firing, self._exact_times
+            self._pixels, light, self._noise(clock), clock, self._firing, self._column, self._exact_times
         )
+        if len(t) > len(self._column.place):
+            self._column = column_of(2 * len(t), self._exact_times)
         if self._exact_times:
             self.exact_s = self._origin_s + clock.start_s + exact * 1e-6
         # Not the sum of the steps: their rounding would add up.
@@ -135,8 +138,8 @@ class PixelStream:
         # A low-pass that a later stage reads was done before the loop.
         inside = low_passed[:0] if self._light.whole_image else low_passed
         self._pixels = Pixels(base, inside, self._on, self._off, rates, last)
-        kinds = (np.int64, np.int64, np.int64, np.uint8, base.dtype, base.dtype)
-        self._firing = Firing(*(np.empty(num_pixels, kind) for kind in kinds))
+        self._firing = firing_of(num_pixels, base.dtype)
+        self._column = column_of(num_pixels // 4 + 1, self._exact_times)
         self._num_frames = 1
 
     def _clock(self, t_us: int, seconds: float | None) -> Clock:
@@ -176,7 +179,7 @@ class PixelStream:
             hot_pixel=pixel,
             hot_offset_us=offset_us,
             key=self._key,
-            frame=np.uint32(self._num_frames & 0xFFFFFFFF),
+            frame=np.uint64(self._num_frames),
         )
 
     def _warn_once(self, step_s: float) -> None:
@@ -186,6 +189,20 @@ class PixelStream:
         for warning in sampling_warnings(self.model, step_s):
             self._warned = True
             log.warning("%s", warning)
+
+
+def firing_of(num_pixels: int, precision: np.dtype[Any]) -> Firing:
+    """Room for the pixels that fire within an interval."""
+    pixel, number = (np.empty(num_pixels, np.int32) for _ in range(2))
+    before, signal = (np.empty(num_pixels, precision) for _ in range(2))
+    kind, shot_share = np.empty(num_pixels, np.uint8), np.empty(num_pixels)
+    return Firing(pixel, number, kind, before, signal, shot_share, np.empty(TILE + 8, np.int64))
+
+
+def column_of(num_events: int, exact_times: bool) -> Column:
+    """Room for events as they are written."""
+    exact = np.empty(num_events if exact_times else 0)
+    return Column(np.empty(num_events, np.uint32), np.empty(num_events, np.int64), exact)
 
 
 def sampling_warnings(model: "PixelModel", step_s: float) -> list[str]:

@@ -47,19 +47,26 @@ def leak_tile(base: Array, on: NDArray[np.float32], step: np.float32, rested: Ar
 
 
 @compiled
+def look_up_jitter(jitter: NDArray[np.float32], words: NDArray[np.uint32], output: NDArray[np.float32]) -> None:
+    """Write the random factor (of `jitter`, (4096,)) that each pixel's word chooses."""
+    # Apart from what uses it: a loop with look-ups compiles to one pixel at a time.
+    for n in range(len(output)):
+        output[n] = jitter[words[n] & _JITTER_MASK]
+
+
+@compiled
 def leak_unevenly_tile(
     base: Array,
     on: NDArray[np.float32],
     rate: NDArray[np.float32],
     step_s: np.float32,
-    jitter: NDArray[np.float32],
-    words: NDArray[np.uint32],
+    factor: NDArray[np.float32],
     rested: Array,
 ) -> None:
-    """Like `leak_tile`, at each pixel's own rate (thresholds per second) times a random factor of `jitter` (4096,)."""
+    """Like `leak_tile`, at each pixel's own rate (thresholds per second) times its factor."""
     for n in range(len(base)):
         rested[n] = base[n]
-        base[n] = base[n] - step_s * (rate[n] * jitter[words[n] & _JITTER_MASK]) * on[n]
+        base[n] = base[n] - step_s * (rate[n] * factor[n]) * on[n]
 
 
 @compiled
@@ -87,7 +94,7 @@ def flag_shots(
     half = np.float32(0.5)
     for n in range(len(flags)):
         low = np.float32(words[n]) + half
-        high = np.float32(~words[n]) + half
+        high = np.float32(np.uint32(~words[n])) + half
         brighter = np.uint8(high * on[n] < chance[n] * nominal_on)
         darker = np.uint8(low * off[n] < chance[n] * nominal_off)
         flags[n] |= (brighter << 1) | (darker << 2)

@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventsam.compiled import compiled
-from eventsam.simulate.counter_random import SHOT_TIME, Key, unit_uniform
 
 Array = NDArray[Any]
 
-SHOT_ON, SHOT_OFF = 2, 4
+SHOT_ON, SHOT_OFF, RISING = 2, 4, 16
 
 
 class Pixels(NamedTuple):
@@ -32,20 +31,22 @@ class Pixels(NamedTuple):
 class Firing(NamedTuple):
     """Room (N,) for the pixels that fire within an interval, in raster order.
 
-    `number` thresholds were crossed, `polarity` 1 upwards, 0 downwards; `kind` are the flags; `signal` is the signal
-    now, `before` what it was above the base at the interval's start, counted along the polarity.
+    `number` thresholds were crossed, upwards where the flags `kind` say rising; `signal` is the signal now, `before`
+    what it was above the base at the interval's start, counted in the direction of the crossing. `shot_share` is when
+    in the interval shot noise falls, 0 to 1. `listed` has room for the flagged pixels of a tile.
     """
 
-    pixel: NDArray[np.int64]
-    number: NDArray[np.int64]
-    polarity: NDArray[np.int64]
+    pixel: NDArray[np.int32]
+    number: NDArray[np.int32]
     kind: NDArray[np.uint8]
     before: Array
     signal: Array
+    shot_share: NDArray[np.float64]
+    listed: NDArray[np.int64]
 
 
 class Column(NamedTuple):
-    """Events as written, pixel after pixel: see `event_order.ordered_events`."""
+    """Room for events as they are written, pixel after pixel: see `event_order.ordered_events`."""
 
     place: NDArray[np.uint32]
     time: NDArray[np.int64]
@@ -86,12 +87,23 @@ def slot_time(index: int, num_slots: int, start_s: float, step_s: float) -> np.f
 
 
 @compiled
-def _stamp(exact: float, polarity: int, clock: Clock) -> int:
-    """A time within the interval as whole us, 1 to the interval's length, twice, plus polarity."""
-    late = clock.lead_us + exact
+def _write(
+    place: NDArray[np.uint32],
+    time: NDArray[np.int64],
+    exact: NDArray[np.float64],
+    event: int,
+    where: np.uint32,
+    moment: float,
+    polarity: int,
+    clock: Clock,
+) -> None:
+    """Write an event; its whole us lie between 1 and the interval's length. `exact` may be empty."""
+    late = clock.lead_us + moment
     whole = np.int64(np.rint(late)) if clock.slots else np.int64(np.ceil(late))
     inside = np.int64(min(max(int(whole), 1), int(clock.whole_step)))
-    return int(2 * inside + polarity)
+    place[event], time[event] = where, 2 * inside + polarity
+    if len(exact) > 0:
+        exact[event] = moment
 
 
 @compiled
@@ -122,10 +134,10 @@ def _write_shot(
 ) -> int:
     """Write a pixel's shot noise; return the number of events. Both polarities at once exist in the reference only."""
     if kind & SHOT_ON:
-        place[event], time[event], exact[event] = where, _stamp(shot_at, 1, clock), shot_at
+        _write(place, time, exact, event, where, shot_at, 1, clock)
         event += 1
     if kind & SHOT_OFF and (clock.slots or not kind & SHOT_ON):
-        place[event], time[event], exact[event] = where, _stamp(shot_at, 0, clock), shot_at
+        _write(place, time, exact, event, where, shot_at, 0, clock)
         event += 1
     return event
 
@@ -152,17 +164,16 @@ def _write_with_care(
     shot_at: float,
     last_event: NDArray[np.float64],
     pixel: int,
-    dead: bool,
     num_slots: int,
     clock: Clock,
 ) -> tuple[int, int]:
-    """Write the events of a pixel with dead time or shot noise; return the events of all and this pixel's crossings.
+    """Write the events of a pixel with a dead time; return the events of all and this pixel's crossings that passed.
 
     `crossings` are number, polarity, threshold, signal before and rise; `shot_at` is infinite where there is no noise.
     """
     number, polarity, threshold, before, rise = crossings
     # Slots follow the reference, whose shot noise knows no dead time.
-    shot_dead = dead and not clock.slots
+    shot_dead = not clock.slots
     passed = 0
     for index in range(number + 1):
         moment = clock.step_us if index == number else _moment(index, threshold, before, rise, num_slots, clock)
@@ -174,12 +185,11 @@ def _write_with_care(
             shot_at = np.inf
         if index == number:
             break
-        if dead:
-            now = _time_of(moment, index, num_slots, clock)
-            if _is_dead(now, last_event[pixel], clock):
-                continue
-            last_event[pixel] = now
-        place[event], time[event], exact[event] = where, _stamp(moment, polarity, clock), moment
+        now = _time_of(moment, index, num_slots, clock)
+        if _is_dead(now, last_event[pixel], clock):
+            continue
+        last_event[pixel] = now
+        _write(place, time, exact, event, where, moment, polarity, clock)
         event += 1
         passed += 1
     return event, passed
@@ -192,8 +202,6 @@ def write_events(
     num_firing: int,
     hot_pixel: NDArray[np.int64],
     hot_offset_us: NDArray[np.float64],
-    key: Key,
-    frame: np.uint32,
     num_slots: int,
     clock: Clock,
     column: Column,
@@ -201,7 +209,7 @@ def write_events(
     """Write the events of all pixels that fire, in raster order, and move their bases; return the number of events."""
     # Columns of a tuple are counted references: taken out once, not per event.
     base, on, off, last_event = pixels.base, pixels.on, pixels.off, pixels.last_event
-    pixel_of, number_of, polarity_of, kind_of, before_of, signal_of = firing
+    pixel_of, number_of, kind_of, before_of, signal_of, shot_share_of, _ = firing
     place, time, exact = column
     # The reference applies the dead time only where it is longer than a slot.
     dead = clock.refractory_us > 0
@@ -209,7 +217,8 @@ def write_events(
         dead = dead and clock.refractory_us / 1e6 > clock.step_s / num_slots
     event, hot, row, row_end = 0, 0, 0, clock.width
     for n in range(num_firing):
-        pixel, number, polarity, kind, before = pixel_of[n], number_of[n], polarity_of[n], kind_of[n], before_of[n]
+        pixel, number, kind, before = int(pixel_of[n]), int(number_of[n]), int(kind_of[n]), before_of[n]
+        polarity = 1 if kind & RISING else 0
         while pixel >= row_end:
             row, row_end = row + 1, row_end + clock.width
         where = np.uint32(row << 16) | np.uint32(pixel - (row_end - clock.width))
@@ -217,23 +226,26 @@ def write_events(
         after = signal - base[pixel]
         threshold, rise = (threshold_on, after - before) if polarity else (threshold_off, -after - before)
         shot, passed = (kind & (SHOT_ON | SHOT_OFF)) > 0, number
-        if dead or shot:
-            share = 1.0 if clock.slots or not shot else unit_uniform(pixel, int(frame), SHOT_TIME, key)
+        shot_at = np.inf
+        if shot:
+            shot_at = clock.step_us if clock.slots else shot_share_of[n] * clock.step_us
+        if dead:
             event, passed = _write_with_care(
                 place, time, exact, event, where, (number, polarity, threshold, before, rise), kind,
-                share * clock.step_us if shot else np.inf, last_event, pixel, dead, num_slots, clock,
+                shot_at, last_event, pixel, num_slots, clock,
             )  # fmt: skip
         else:
             for index in range(number):
                 moment = _moment(index, threshold, before, rise, num_slots, clock)
-                place[event], time[event], exact[event] = where, _stamp(moment, polarity, clock), moment
+                _write(place, time, exact, event, where, moment, polarity, clock)
                 event += 1
+            if shot:
+                event = _write_shot(place, time, exact, event, where, shot_at, kind, clock)
         # One rounding per product and sum, in the precision of the thresholds, as the reference does.
         moved = np.float32(passed) * threshold
         moved = moved if polarity else -moved
         base[pixel] = signal if shot else base[pixel] + moved
         while hot < len(hot_pixel) and hot_pixel[hot] == pixel:
-            place[event], exact[event] = where, hot_offset_us[hot]
-            time[event] = _stamp(hot_offset_us[hot], 1, clock)
+            _write(place, time, exact, event, where, hot_offset_us[hot], 1, clock)
             event, hot = event + 1, hot + 1
     return event
