@@ -148,8 +148,8 @@ class BlockRecording(Recording):
     def _faults(self) -> Faults:
         largest, num_backward, num_outside = np.iinfo(np.int64).min, 0, 0
         for block in range(len(self._count)):
-            x, y, t, _ = self._columns(block, block + 1)
-            backward, outside = _count_faults(x, y, t, largest, self.height, self.width)
+            x, y, t, _, orderly = self._columns(block, block + 1)
+            backward, outside = (0, 0) if orderly else _count_faults(x, y, t, largest, self.height, self.width)
             largest = max(largest, int(self._entering[block]))
             num_backward, num_outside = num_backward + int(backward), num_outside + int(outside)
         return Faults(num_backward, num_outside)
@@ -174,9 +174,9 @@ class BlockRecording(Recording):
 
     def _decode(self, first: int, end: int) -> Events:
         """Return the events of blocks `first` up to `end`, in time order, under the policies."""
-        x, y, t, p = self._columns(first, end)
-        if not len(t):
-            return Events.empty(self.height, self.width)
+        x, y, t, p, orderly = self._columns(first, end)
+        if orderly:
+            return trusted(x, y, t, p, self.height, self.width)
         before = int(self._entering[first - 1]) if first else int(np.iinfo(np.int64).min)
         policy = self._options.backward
         start = int(t.min()) if policy == "sort" else before
@@ -192,18 +192,25 @@ class BlockRecording(Recording):
             x, y, t, p = x[order], y[order], t[order], p[order]
         return trusted(x, y, t, p, self.height, self.width)
 
-    def _columns(self, first: int, end: int) -> Columns:
+    def _columns(self, first: int, end: int) -> tuple[*Columns, bool]:
+        """Return the columns as they are stored, and whether no policy has anything to mend."""
         starts = np.concatenate([[0], np.cumsum(self._count[first:end])])
         # Allocated here, in one piece and uninitialised: numpy asks for huge pages where compiled code does not.
         x, y, t, p = (np.empty(int(starts[-1]), dtype) for dtype in COLUMNS.values())
+        all_orderly = True
         for block, (a, b) in enumerate(pairwise(starts), start=first):
             self._source.read_into(self._place[block], x[a:b], y[a:b], t[a:b], p[a:b])
-            if t[a:b].min() < self._t_min[block] or t[a:b].max() > self._t_max[block]:
+            before = int(self._entering[block - 1]) if block else int(np.iinfo(np.int64).min)
+            # Block by block, while its columns are in the cache.
+            orderly = _is_orderly(x[a:b], y[a:b], t[a:b], before, self.height, self.width)
+            all_orderly = all_orderly and orderly
+            lowest, highest = (t[a], t[b - 1]) if orderly else (t[a:b].min(), t[a:b].max())
+            if lowest < self._t_min[block] or highest > self._t_max[block]:
                 raise RecordingError(
-                    f"{self.path}: block {block} runs from {t[a:b].min()} to {t[a:b].max()} us, its index says from "
+                    f"{self.path}: block {block} runs from {lowest} to {highest} us, its index says from "
                     f"{self._t_min[block]} to {self._t_max[block]} us: the index or the file is damaged"
                 )
-        return x, y, t, p
+        return x, y, t, p, all_orderly
 
     def _within(self, first: int, *columns: NDArray[Any]) -> Columns:
         x, y, t, p = columns
@@ -291,6 +298,22 @@ def _merged(parts: list[Events]) -> Events:
         order = np.argsort(t, kind="stable")
         x, y, t, p = x[order], y[order], t[order], p[order]
     return trusted(x, y, t, p, parts[0].height, parts[0].width)
+
+
+@compiled
+def _is_orderly(
+    x: NDArray[np.uint16], y: NDArray[np.uint16], t: NDArray[np.int64], before: int, height: int, width: int
+) -> bool:
+    """Return whether no event is earlier than one before it and none lies outside: loops without branches."""
+    num_backward = np.int64(0)
+    for i in range(1, t.size):
+        num_backward += t[i] < t[i - 1]
+    x_max, y_max = np.uint16(0), np.uint16(0)
+    for i in range(x.size):
+        x_max = max(x_max, x[i])
+    for i in range(y.size):
+        y_max = max(y_max, y[i])
+    return bool(num_backward == 0 and t[0] >= before and x_max < width and y_max < height)
 
 
 @compiled

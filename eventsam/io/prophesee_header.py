@@ -16,6 +16,12 @@ MAX_LINE_BYTES = 1 << 16
 MAX_HEADER_BYTES = 1 << 26
 """A file of nothing but header lines is read this far: real headers have some hundred bytes."""
 
+SENSORS = (
+    ("gen3", (480, 640)), ("gen31", (480, 640)), ("gen4", (720, 1280)), ("gen41", (720, 1280)),
+    ("imx636", (720, 1280)), ("imx646", (720, 1280)), ("genx320", (320, 320)),
+)  # fmt: skip
+"""Height and width of Prophesee's sensors by the name that the recording plugin's holds: early files state no more."""
+
 
 @dataclass(frozen=True)
 class PropheseeHeader:
@@ -98,10 +104,13 @@ def stated_size(path: Path, header: PropheseeHeader) -> tuple[int, int] | None:
 
 
 def sensor_size(path: Path, header: PropheseeHeader, options: OpenOptions) -> tuple[int, int]:
-    """Return (height, width) from the header, else the options, else a sidecar; raise RecordingError without any."""
+    """Return (height, width) from the header, else the options, else a sidecar, else the camera that the header names.
+
+    Raises RecordingError without any.
+    """
     stated = stated_size(path, header)
     if stated is None and options.height is None:
-        stated = sidecar_size(path.parent)
+        stated = sidecar_size(path.parent) or _camera_size(header)
     return options.size(path, stated)
 
 
@@ -109,6 +118,12 @@ def refuse_cut(path: Path, header: PropheseeHeader) -> None:
     """Raise RecordingError where the file ends within the header."""
     if header.cut:
         raise RecordingError(f"{path}: truncated at byte {path.stat().st_size}, within a line of the header")
+
+
+def _camera_size(header: PropheseeHeader) -> tuple[int, int] | None:
+    """Return the whole sensor's size by the line `plugin_name`, as in `hal_plugin_gen41_evk3`; None for others."""
+    plugin = (header.get("plugin_name") or "").lower()
+    return next((size for sensor, size in SENSORS if f"_{sensor}_" in f"{plugin}_"), None)
 
 
 def _text(line: bytes) -> str | None:

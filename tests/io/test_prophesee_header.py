@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from eventsam.io.prophesee_header import read_header, refuse_cut, sensor_size, stated_size, write_header
-from eventsam.io.recording import OpenOptions, RecordingError
+from eventsam.io.recording import OpenOptions, RecordingError, UnknownSizeError
 
 LINES = b"% Date 2020-09-14 09:03:25\n% evt 3.0\n% system_ID 48\n% odd_key  some value \n"
 
@@ -109,3 +109,24 @@ def test_written_lines_are_read_back(tmp_path: Path) -> None:
     for end in (False, True):
         header = read_header(header_of(tmp_path, write_header(lines, end=end) + b"\x00"))
         assert (header.lines, header.size) == (lines, len(write_header(lines, end=end)))
+
+
+@pytest.mark.parametrize(
+    ("plugin", "size"),
+    [("hal_plugin_gen3_fx3", (480, 640)), ("hal_plugin_gen41_evk3", (720, 1280)), ("hal_plugin_genx320", (320, 320))],
+)
+def test_early_headers_name_the_camera_alone(tmp_path: Path, plugin: str, size: tuple[int, int]) -> None:
+    path = tmp_path / "a.raw"
+    path.write_bytes(write_header([("evt", "3.0"), ("plugin_name", plugin)], end=True))
+    assert sensor_size(path, read_header(path), OpenOptions()) == size
+    # A region of interest is the user's to state.
+    assert sensor_size(path, read_header(path), OpenOptions(height=100, width=200)) == (100, 200)
+    (tmp_path / "sensor.json").write_text('{"height": 10, "width": 20}')
+    assert sensor_size(path, read_header(path), OpenOptions()) == (10, 20)
+
+
+def test_an_unknown_camera_states_no_size(tmp_path: Path) -> None:
+    path = tmp_path / "a.raw"
+    path.write_bytes(write_header([("evt", "3.0"), ("plugin_name", "hal_plugin_gen99_evk9")], end=True))
+    with pytest.raises(UnknownSizeError, match="does not state the sensor size"):
+        sensor_size(path, read_header(path), OpenOptions())
