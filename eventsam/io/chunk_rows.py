@@ -8,33 +8,26 @@ that overlap it, cut. Stretches without events have no rows. Metadata: `height`,
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from eventsam.events import Events, concatenate
-from eventsam.io.block_recording import BlockRecording, BlockSource, BlockTable
+from eventsam.io.chunk_source import ChunkRecording, ChunkSource
 from eventsam.io.chunk_table import (
     MAX_ROW_EVENTS,
     NAMES,
     ROW_US,
-    allocate,
     pack_pieces,
     pack_rows,
-    stated_events,
     to_numbers,
-    unpack_batches,
 )
-from eventsam.io.chunk_words import WORD
 from eventsam.io.format import Format
-from eventsam.io.index_cache import Arrays, cached_index
 from eventsam.io.parquet_file import CheckedParquet, EventsHash, check_hash, column_names, in_succession
 from eventsam.io.parquet_footer import MAGIC
-from eventsam.io.recording import OpenOptions, Recording, RecordingError
+from eventsam.io.recording import OpenOptions, Recording
 
 GROUP_ROWS, GROUP_EVENTS, MAX_GROUP_ROWS = 5, 1 << 16, 1 << 10
 """A row group ends when it has as many rows and as many events, or at the latest with the last number of rows."""
@@ -60,89 +53,12 @@ def open_chunk_rows(path: Path, options: OpenOptions) -> Recording:
     file = CheckedParquet(path)
     file.check_columns(NAMES)
     size = options.size(path, file.sensor_size())
-    return BlockRecording("chunk_rows", path, size, ChunkSource(file, options.index_folder), options)
+    return ChunkRecording("chunk_rows", path, size, ChunkSource(file, options.index_folder), options)
 
 
 def verify(path: Path) -> None:
     """Read a file whole and compare it with the hash it was written with; raise RecordingError where they differ."""
     check_hash(open_chunk_rows(path, OpenOptions()), CheckedParquet(path).attributes)
-
-
-class ChunkSource(BlockSource):
-    """Row groups of chunk rows as blocks. Place: row group."""
-
-    def __init__(self, file: CheckedParquet, index_folder: Path | None) -> None:
-        """Check the columns' types, and the number of rows and events against the file's size."""
-        self._file, self._index_folder = file, index_folder
-        kinds = [file.schema.field(name).type for name in NAMES]
-        binary = pa.types.is_large_binary(kinds[3]) or pa.types.is_binary(kinds[3])
-        if not binary or not all(kind == pa.int64() for kind in kinds[:3]):
-            raise RecordingError(f"{file.path}: columns have types {kinds}, expected t0, t1, n int64, ev large_binary")
-        size = file.path.stat().st_size
-        if file.footer.num_rows > size:
-            raise RecordingError(f"{file.path}: {file.footer.num_rows} rows stated in a file of {size} bytes")
-
-    def table(self) -> BlockTable:
-        """Return one block per row group, by the rows' own bounds where they follow each other, else measured once."""
-        rows = self._file.read_columns(["t0", "t1", "n"])
-        try:
-            t0, t1, n = (to_numbers(rows.column(name)) for name in ("t0", "t1", "n"))
-        except ValueError as error:
-            raise RecordingError(f"{self._file.path}: {error}") from error
-        groups = range(self._file.num_row_groups)
-        ends = np.cumsum([0, *(self._file.num_rows(group) for group in groups)])
-        count = np.array([n[a:b].sum() for a, b in pairwise(ends)], np.int64)
-        self._check_counts(n, count)
-        if (t0 >= t1).any() or (t0[1:] < t1[:-1] - 1).any():
-            return BlockTable(**cached_index(self._file.path, "chunk_rows", self._index_folder, self._measure))
-        full = np.flatnonzero(count)
-        blocks = np.stack([count[full], t0[ends[full]], t1[ends[full + 1] - 1] - 1, full], axis=1)
-        if len(blocks):
-            # The end of the last row is no event's time, and the recording's last time must be one.
-            blocks[-1, 2] = self._span(int(full[-1]), int(count[full[-1]]))[1]
-        return _to_table(blocks)
-
-    def _check_counts(self, n: NDArray[np.int64], count: NDArray[np.int64]) -> None:
-        room = [group.columns["ev"].uncompressed_bytes // WORD.itemsize for group in self._file.footer.row_groups]
-        # The sums of n may wrap around, so each row is held against the file too.
-        largest = self._file.path.stat().st_size
-        if (n < 0).any() or (n > largest).any() or (count > np.array(room, np.int64)).any():
-            raise RecordingError(f"{self._file.path}: its rows state more events than their words can hold")
-        stated = self._file.integer("num_events")
-        if stated is not None and stated != int(count.sum()):
-            raise RecordingError(f"{self._file.path}: {stated} events stated, its rows hold {int(count.sum())}")
-
-    def _measure(self) -> Arrays:
-        blocks = []
-        for group in range(self._file.num_row_groups):
-            count = int(to_numbers(self._file.read(group, ["n"]).column("n")).sum())
-            if count:
-                blocks.append((count, *self._span(group, count), group))
-        return _to_table(np.array(blocks, np.int64).reshape(-1, 4)).to_arrays()
-
-    def _span(self, group: int, count: int) -> tuple[int, int]:
-        columns = allocate(count)
-        self.read_into(np.array([group]), *columns)
-        return int(columns[2].min()), int(columns[2].max())
-
-    def read_into(
-        self, place: NDArray[np.int64], x: NDArray[np.uint16], y: NDArray[np.uint16], t: NDArray[np.int64],
-        p: NDArray[np.uint8],
-    ) -> None:  # fmt: skip
-        """Decode the row group."""
-        group = int(place[0])
-        batches = self._file.read(group, NAMES).to_batches()
-        try:
-            counts = [stated_events(batch) for batch in batches]
-            if sum(counts) != len(t):
-                raise ValueError(f"its rows state {sum(counts)} events, its index {len(t)}")
-            unpack_batches(batches, counts, (x, y, t, p))
-        except ValueError as error:
-            raise RecordingError(f"{self._file.path}: row group {group}: {error}") from error
-
-
-def _to_table(blocks: NDArray[np.int64]) -> BlockTable:
-    return BlockTable(blocks[:, 0], blocks[:, 1], blocks[:, 2], blocks[:, 3:])
 
 
 def _whole_rows(

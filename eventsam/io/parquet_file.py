@@ -16,6 +16,9 @@ from eventsam.io.recording import Recording, RecordingError
 MAX_ROWS_PER_BYTE = 4096
 """Rows per byte of the file that are believed: constant columns pack well, but a table of blocks must stay small."""
 
+MAX_MAPPED = 1 << 28
+"""Bytes that a thread reads through one memory map."""
+
 FAULTS = (pa.ArrowException, OSError, ValueError, KeyError, NotImplementedError, OverflowError, MemoryError)
 """What pyarrow raises for a damaged file."""
 
@@ -85,15 +88,25 @@ class CheckedParquet:
         if total != self.footer.num_rows:
             raise RecordingError(f"{self.path}: {self.footer.num_rows} rows stated, its row groups hold {total}")
 
-    def read(self, group: int, names: Sequence[str]) -> pa.Table:
-        """Read columns of one row group, on this thread alone; raise RecordingError for damaged pages."""
+    def _account(self, groups: Sequence[int], names: Sequence[str]) -> None:
+        """Let go of the memory map now and then: what was read of a map stays counted as this process's memory."""
+        chunks = (self.footer.row_groups[group].columns[name] for group in groups for name in names)
+        mapped = getattr(self._readers, "mapped", 0) + sum(chunk.end - chunk.start for chunk in chunks)
+        if mapped > MAX_MAPPED:
+            self._readers.file, mapped = None, 0
+        self._readers.mapped = mapped
+
+    def read(self, groups: Sequence[int], names: Sequence[str]) -> pa.Table:
+        """Read columns of row groups, on this thread alone; raise RecordingError for damaged pages."""
+        self._account(groups, names)
         try:
-            table = self.reader.read_row_groups([group], columns=list(names), use_threads=False)
+            table = self.reader.read_row_groups(groups, columns=list(names), use_threads=False)
         except FAULTS as error:
-            raise RecordingError(f"{self.path}: row group {group}: {error}") from error
-        if table.num_rows != self.num_rows(group):
+            raise RecordingError(f"{self.path}: row groups {list(groups)}: {error}") from error
+        expected = sum(self.num_rows(group) for group in groups)
+        if table.num_rows != expected:
             raise RecordingError(
-                f"{self.path}: row group {group} holds {table.num_rows} rows, the footer says {self.num_rows(group)}"
+                f"{self.path}: row groups {list(groups)} hold {table.num_rows} rows, the footer says {expected}"
             )
         return table
 

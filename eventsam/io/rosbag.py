@@ -94,7 +94,8 @@ class BagRecording(BlockRecording):
                 rows.append(_to_sample(fields.read(fields.body(message))))
             except PARSE_FAULTS as error:
                 raise RecordingError(f"{self.path}: {topic.name}: message logged at {log_time} ns: {error}") from error
-        values = np.array([row[1:] for row in rows], np.float32).reshape(-1, 6)
+        with np.errstate(over="ignore"):
+            values = np.array([row[1:] for row in rows], np.float32).reshape(-1, 6)
         return Imu(np.array([row[0] for row in rows], np.int64), values[:, :3].copy(), values[:, 3:].copy())
 
 

@@ -59,7 +59,7 @@ class Bag:
         found: dict[tuple[str, str], int] = {}
         for connection in self._connections():
             key = connection.topic, connection.msgtype
-            found[key] = found.get(key, 0) + connection.msgcount
+            found[key] = found.get(key, 0) + _whole(connection.msgcount)
         self.topics = [Topic(name, kind, count) for (name, kind), count in sorted(found.items())]
 
     @property
@@ -81,7 +81,7 @@ class Bag:
     def _connections(self) -> list[Any]:
         reader = self._reader()
         try:
-            return [connection for connection in reader.connections if isinstance(connection.msgcount, int)]
+            return [c for c in reader.connections if isinstance(c.topic, str) and isinstance(c.msgtype, str)]
         except Exception as error:
             raise RecordingError(f"{self.path}: {_text(error)}") from error
 
@@ -158,6 +158,10 @@ def _check(file: Path) -> None:
 def _start(file: Path) -> bytes:
     with file.open("rb") as opened:
         return opened.read(len(BAG_MAGIC))
+
+
+def _whole(count: object) -> int:
+    return count if isinstance(count, int) and count > 0 else 0
 
 
 def _definitions(connection: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from made_events import any_events, assert_same, in_pieces, random_events
 from recording_fuzz import check_damaged
 
-import eventsam.io.parquet as module
+import eventsam.io.parquet_source as module
 from eventsam.events import Events, concatenate
 from eventsam.io.detect import detect_format, open_recording
 from eventsam.io.info import recording_info, xytp
