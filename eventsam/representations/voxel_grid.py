@@ -53,8 +53,8 @@ class VoxelGrid(WindowImage):
 
     @property
     def starts_from_zero(self) -> bool:
-        """Float sums add up in place; exact ones are written."""
-        return not self.exact
+        """No: every voxel is written."""
+        return False
 
     def subpixel(
         self, x: ArrayLike, y: ArrayLike, t: ArrayLike, p: ArrayLike, height: int, width: int, t0: int, t1: int

@@ -34,7 +34,7 @@ def draw_bilinear(
     pairs: NDArray[np.uint64],
     grid: NDArray[np.float32],
 ) -> None:
-    """Add each event's two shares to a (K, H * W) grid of zeros, in event order.
+    """Write the (K, H * W) grid: each event's two shares added to zeros in event order.
 
     `pairs` are H * W zeros, left zero, or none at all: then the shares go straight into the planes, which suits
     few events. Both ways add the same numbers in the same order.
@@ -52,8 +52,13 @@ def draw_bilinear(
             _add_to_pairs(xs, ys, ts, ps, num_bins - 1, start, scale, width, pairs.view(np.float32))
             _shift_pairs(pairs, grid[b].view(np.uint32))
         else:
-            # In the last bin the share of the next one is 0: adding it to the same plane changes nothing.
+            # Cleared just before they are added to, two planes at a time: not the whole grid at first and from memory
+            # again. In the last bin the share of the next one is 0: adding it to the same plane changes nothing.
             far = grid[min(b + 1, num_bins - 1)]
+            if b == 0:
+                grid[0] = np.float32(0.0)
+            if b < num_bins - 1:
+                far[:] = np.float32(0.0)
             _add_to_planes(xs, ys, ts, ps, num_bins - 1, start, scale, width, grid[b], far)
 
 

@@ -85,7 +85,7 @@ def test_exact_agrees_with_the_float_sums() -> None:
 @given(st.integers(0, 2**32), st.integers(0, 200), st.integers(1, 6))
 def test_both_ways_of_float_sums_give_the_same_bits(seed: int, num_events: int, num_bins: int) -> None:
     events = stream(seed, num_events, 1000)
-    grids = [np.zeros((num_bins, HEIGHT * WIDTH), np.float32) for _ in range(2)]
+    grids = [np.full((num_bins, HEIGHT * WIDTH), 7, np.float32) for _ in range(2)]
     for size, grid in zip((0, HEIGHT * WIDTH), grids, strict=True):
         pairs = np.zeros(size, np.uint64)
         columns = events.x, events.y, events.t, events.p
