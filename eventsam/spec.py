@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,9 @@ REQUIRED = "<required>"
 
 ALLOWED_PACKAGE = "eventsam"
 """Rebuilding from JSON imports from this package alone."""
+
+CALL_STARTS = ('{"call":', '[{"call":')
+"""How a string begins that states a call, or several, as `to_json` writes them: `--set` can name those too."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,8 @@ def _coerce(value: Any, annotation: Any, path: str) -> Any:
     """Read a value (often a command-line string) as its parameter's type."""
     if isinstance(value, Spec) or annotation is Any or value == REQUIRED:
         return value
+    if isinstance(value, str) and value.startswith(CALL_STARTS):
+        return from_json(json.loads(value))
     origin, options = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         return _coerce_union(value, options, path)
