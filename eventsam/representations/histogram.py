@@ -62,6 +62,11 @@ class Histogram(WindowImage):
         """K bins of each polarity."""
         return 2 * self.num_bins
 
+    @property
+    def starts_from_zero(self) -> bool:
+        """No: every count is written."""
+        return False
+
     def bin_starts(self, t0: int, t1: int) -> NDArray[np.int64]:
         """Return (K,) int64: the first time in us of each bin of a stretch of time from t0 to t1 us."""
         duration = t1 - t0
@@ -86,6 +91,7 @@ class Histogram(WindowImage):
 
     def _draw(self, window: Events, t0: int, t1: int, image: NDArray[Any]) -> None:
         if not len(window):
+            image.fill(0)
             return
         if self.reference == "events":
             t0, t1 = int(window.t[0]), int(window.t[-1])
@@ -96,6 +102,14 @@ class Histogram(WindowImage):
             _count_wrapping(window.x, window.y, window.t, window.p, starts, width, cutoff, counts)
         else:
             _count_saturating(window.x, window.y, window.t, window.p, starts, width, cutoff, counts)
+
+
+@compiled
+def _clear_bin(counts: NDArray[np.uint8], b: int, num_bins: int) -> None:
+    # Just before its events come: two planes in cache, not the whole image at first and from memory again.
+    plane = counts.size // (2 * num_bins)
+    counts[b * plane : (b + 1) * plane] = np.uint8(0)
+    counts[(num_bins + b) * plane : (num_bins + b + 1) * plane] = np.uint8(0)
 
 
 @compiled
@@ -116,6 +130,7 @@ def _count_saturating(
         end = t.size if b == num_bins - 1 else first_at(t, starts[b + 1], first)
         xs, ys, ps = x[first:end], y[first:end], p[first:end]
         darker = counts[b * plane :]
+        _clear_bin(counts, b, num_bins)
         for i in range(xs.size):
             at = pixel_of(xs[i], ys[i], width) + np.uint64(ps[i]) * polarity_step
             count = darker[at]
@@ -142,6 +157,7 @@ def _count_wrapping(
         end = t.size if b == num_bins - 1 else first_at(t, starts[b + 1], first)
         xs, ys, ps = x[first:end], y[first:end], p[first:end]
         darker = counts[b * plane :]
+        _clear_bin(counts, b, num_bins)
         for i in range(xs.size):
             at = pixel_of(xs[i], ys[i], width) + np.uint64(ps[i]) * polarity_step
             darker[at] += np.uint8(1)
