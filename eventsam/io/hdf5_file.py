@@ -28,6 +28,8 @@ MAX_MEMBERS = 512
 MAX_READ_BYTES = 256 << 20
 """As much is read at once from any file, and more only from a file of at least a tenth of that."""
 
+_NUMBERS, _TEXTS = (h5py.h5t.INTEGER, h5py.h5t.FLOAT), (h5py.h5t.STRING,)
+
 _reading = threading.Lock()
 """HDF5 is one library state per process; its calls take turns anyway."""
 
@@ -82,6 +84,9 @@ class Hdf5File:
             dataset = file[name]
             if not isinstance(dataset, h5py.Dataset):
                 raise RecordingError(f"{self.path}: {name} is a group, expected a dataset")
+            fields = (dataset.dtype.fields or {"": (dataset.dtype,)}).values()
+            if any(field[0].kind not in "iufb" for field in fields):
+                raise RecordingError(f"{self.path}: {name} holds {dataset.dtype}, expected numbers")
             check_filters(self.path, name, dataset)
             check_storage(self.path, name, dataset)
             return Hdf5Array(self, name, dataset)
@@ -89,7 +94,7 @@ class Hdf5File:
     def number(self, name: str) -> int | None:
         """Return a dataset, or an attribute `group@name`, of one whole number; None where it is absent."""
         with self.reading(name) as file:
-            value = _one_value(file, name)
+            value = _one_value(file, name, _NUMBERS)
             if value is None:
                 return None
             if value.size != 1 or value.dtype.kind not in "iuf" or value.ravel()[0] != int(value.ravel()[0]):
@@ -99,7 +104,7 @@ class Hdf5File:
     def text(self, name: str) -> str | None:
         """Return an attribute `group@name` of text; None where it is absent."""
         with self.reading(name) as file:
-            value = _one_value(file, name)
+            value = _one_value(file, name, _TEXTS)
             if value is None or value.size != 1 or value.dtype.kind not in "OSU":
                 return None
             item = value.ravel()[0]
@@ -173,18 +178,20 @@ def _collect(group: h5py.Group, prefix: str, depth: int, found: dict[str, tuple[
             continue
 
 
-def _one_value(file: h5py.File, name: str) -> NDArray[Any] | None:
+def _one_value(file: h5py.File, name: str, kinds: tuple[int, ...]) -> NDArray[Any] | None:
+    """Return an attribute (`place@name`) or a dataset of one value, None where there is none; refuse other types.
+
+    HDF5 2.0 crashes in sequences of variable length, so the type is looked at first.
+    """
     place, _, attribute = name.partition("@")
-    if attribute:
-        holder = file[place] if place else file
-        if attribute not in holder.attrs:
-            return None
-        if holder.attrs.get_id(attribute).get_type().get_class() in (h5py.h5t.STRING, h5py.h5t.VLEN):
-            check_heaps(Path(file.filename))
-        return np.asarray(holder.attrs[attribute])
-    if name not in file:
+    holder = file[place] if place and attribute else file
+    is_there = attribute in holder.attrs if attribute else name in file and isinstance(file[name], h5py.Dataset)
+    if not is_there:
         return None
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.size > 1 or dataset.dtype.kind == "O":
+    value = holder.attrs.get_id(attribute) if attribute else file[name].id
+    kind = value.get_type()
+    if math.prod(value.shape or (1,)) != 1 or kind.get_class() not in kinds:
         return None
-    return np.asarray(dataset[()])
+    if kind.get_class() == h5py.h5t.STRING and kind.is_variable_str():
+        check_heaps(Path(file.filename))
+    return np.asarray(holder.attrs[attribute] if attribute else file[name][()])

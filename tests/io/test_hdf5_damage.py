@@ -111,6 +111,23 @@ def test_heaps_without_end_are_refused(tmp_path: Path) -> None:
         refuse(tmp_path / "b.h5", "an entry of 0 bytes in a heap of 4096: it is damaged")
 
 
+def test_sequences_are_not_read(tmp_path: Path) -> None:
+    # A text whose type was damaged into a sequence of variable length made HDF5 2.0 crash.
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name in "xytp":
+            file[name] = np.zeros(3, np.int64)
+        sequence = np.empty(1, object)
+        sequence[0] = np.arange(3)
+        file["t"].attrs.create("unit", sequence, (1,), h5py.vlen_dtype(np.int64))
+        file.attrs.create("height", sequence, (1,), h5py.vlen_dtype(np.int64))
+        file.attrs["width"] = [3, 4]
+    assert open_recording(tmp_path / "a.h5", SIZE).num_events == 3
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        del file["p"]
+        file.create_dataset("p", (3,), h5py.vlen_dtype(np.int64))
+    refuse(tmp_path / "a.h5", "p holds object, expected numbers")
+
+
 def test_filters_without_their_settings_are_refused(tmp_path: Path) -> None:
     # Blosc's filter reads four settings whether they are there or not.
     with h5py.File(tmp_path / "a.h5", "w") as file:
