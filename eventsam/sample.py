@@ -39,7 +39,7 @@ KEYS: Mapping[str, Key] = {
     "mask": Key("1 H W", ("uint8",), "object mask of rgb, 0 or 1"),
     "mask_blurry": Key("1 H W", ("uint8",), "object mask as seen in rgb_blurry, 0 or 1"),
     "pointmap": Key("3 H W", ("float32",), "camera-frame points (x left, y up, z forward), NaN where invalid"),
-    "event_image": Key("C H W", ("uint8", "float32"), "event representation of the row's window"),
+    "event_image": Key("C H W", ("uint8", "int8", "float32"), "event representation of the row's window"),
     "occupancy": Key("R R R", ("bool",), "filled cells of the cube [-0.5, 0.5]^3, axes x, y, z (z up)"),
     "pose": Key("4 4", ("float32",), "occupancy frame to camera frame, column vectors"),
 }
