@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eventsam.events import Events, concatenate
-from eventsam.io.chunk_source import ChunkRecording, ChunkSource
+from eventsam.io.block_recording import BlockRecording
+from eventsam.io.chunk_source import ChunkSource
 from eventsam.io.chunk_table import (
     MAX_ROW_EVENTS,
     NAMES,
@@ -53,7 +54,7 @@ def open_chunk_rows(path: Path, options: OpenOptions) -> Recording:
     file = CheckedParquet(path)
     file.check_columns(NAMES)
     size = options.size(path, file.sensor_size())
-    return ChunkRecording("chunk_rows", path, size, ChunkSource(file, options.index_folder), options)
+    return BlockRecording("chunk_rows", path, size, ChunkSource(file, options.index_folder), options)
 
 
 def verify(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Reads files of chunk rows: only the rows that a window overlaps are unpacked."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from eventsam.io.block_recording import BlockRecording, BlockSource, BlockTable, Columns
+from eventsam.io.block_recording import BlockSource, BlockTable
 from eventsam.io.chunk_table import NAMES, allocate, stated_events, to_numbers, unpack_batches
 from eventsam.io.chunk_words import WORD
 from eventsam.io.index_cache import Arrays, cached_index
@@ -21,22 +22,13 @@ Run = tuple[int, int, int]
 """A row group, and rows [first, end) in it."""
 
 
-class ChunkRecording(BlockRecording):
-    """Unpacks neighbouring runs in one go."""
-
-    _source: "ChunkSource"
-
-    def _columns(self, first: int, end: int) -> Columns:
-        runs = [(int(group), int(a), int(b)) for group, a, b in self._place[first:end]]
-        return self._source.read_runs(runs, int(self._count[first:end].sum()))
-
-
 class ChunkSource(BlockSource):
     """Runs of chunk rows within a row group as blocks. Place: row group, first row, row behind the last."""
 
     def __init__(self, file: CheckedParquet, index_folder: Path | None) -> None:
         """Check the columns' types, and the number of rows against the file's size."""
         self._file, self._index_folder = file, index_folder
+        self._held = threading.local()
         kinds = [file.schema.field(name).type for name in NAMES]
         binary = pa.types.is_large_binary(kinds[3]) or pa.types.is_binary(kinds[3])
         if not binary or not all(kind == pa.int64() for kind in kinds[:3]):
@@ -62,7 +54,7 @@ class ChunkSource(BlockSource):
         table = _to_table(blocks)
         if runs:
             # The end of the last row is no event's time, and the recording's last time must be one.
-            table.t_max[-1] = self.read_runs([runs[-1][0]], runs[-1][2])[2].max()
+            table.t_max[-1] = self._span(runs[-1][0], runs[-1][2])[1]
         return table
 
     def _check_counts(self, n: NDArray[np.int64]) -> None:
@@ -92,35 +84,35 @@ class ChunkSource(BlockSource):
             start += rows
 
     def _measure(self, runs: list[tuple[Run, int]]) -> Arrays:
-        blocks = []
-        for run, count in runs:
-            t = self.read_runs([run], count)[2]
-            blocks.append((count, t.min(), t.max(), *run))
-        return _to_table(blocks).to_arrays()
+        spans = [self._span(run, count) for run, count in runs]
+        return _to_table([(count, *span, *run) for (run, count), span in zip(runs, spans, strict=True)]).to_arrays()
 
-    def read_runs(self, runs: list[Run], count: int) -> Columns:
-        """Return the events of runs that follow each other; raise RecordingError for damaged rows."""
-        batches: list[pa.RecordBatch] = []
-        for group in dict.fromkeys(run[0] for run in runs):
-            inside = [run for run in runs if run[0] == group]
-            first, end = inside[0][1], inside[-1][2]
-            batches += self._file.read([group], NAMES).slice(first, end - first).to_batches()
-        try:
-            counts = [stated_events(batch) for batch in batches]
-            if sum(counts) != count:
-                raise ValueError(f"its rows state {sum(counts)} events, its index {count}")
-            columns = allocate(count)
-            unpack_batches(batches, counts, columns)
-        except ValueError as error:
-            raise RecordingError(f"{self._file.path}: row groups {runs[0][0]} to {runs[-1][0]}: {error}") from error
-        return columns
+    def _span(self, run: Run, count: int) -> tuple[int, int]:
+        x, y, t, p = allocate(count)
+        self.read_into(np.array(run), x, y, t, p)
+        return int(t.min()), int(t.max())
 
     def read_into(
         self, place: NDArray[np.int64], x: NDArray[np.uint16], y: NDArray[np.uint16], t: NDArray[np.int64],
         p: NDArray[np.uint8],
     ) -> None:  # fmt: skip
-        """Decode the run."""
-        x[:], y[:], t[:], p[:] = self.read_runs([(int(place[0]), int(place[1]), int(place[2]))], len(t))
+        """Unpack the run."""
+        group, first, end = (int(value) for value in place)
+        batches = self._read_group(group).slice(first, end - first).to_batches()
+        try:
+            counts = [stated_events(batch) for batch in batches]
+            if sum(counts) != len(t):
+                raise ValueError(f"its rows {first} to {end - 1} state {sum(counts)} events, the index {len(t)}")
+            unpack_batches(batches, counts, (x, y, t, p))
+        except ValueError as error:
+            raise RecordingError(f"{self._file.path}: row group {group}: {error}") from error
+
+    def _read_group(self, group: int) -> pa.Table:
+        # Runs are read one after the other: a thread keeps the row group that holds the next one.
+        if getattr(self._held, "group", None) != group:
+            self._held.table, self._held.group = self._file.read([group], NAMES), group
+        table: pa.Table = self._held.table
+        return table
 
 
 def _to_table(blocks: Sequence[tuple[int, ...]]) -> BlockTable:

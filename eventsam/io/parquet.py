@@ -19,10 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eventsam.events import COLUMNS, Events, concatenate
+from eventsam.io.block_recording import BlockRecording
 from eventsam.io.format import Format
 from eventsam.io.parquet_file import CheckedParquet, EventsHash, check_hash, column_names, in_succession
 from eventsam.io.parquet_footer import MAGIC
-from eventsam.io.parquet_source import MAX_GROUP_ROWS, ParquetRecording, ParquetSource
+from eventsam.io.parquet_source import MAX_GROUP_ROWS, ParquetSource
 from eventsam.io.recording import OpenOptions, Recording, RecordingError
 
 FILE_NAME = "events.parquet"
@@ -63,7 +64,7 @@ def open_parquet(path: Path, options: OpenOptions) -> Recording:
     if VERSION_KEY in file.attributes and stated != file.footer.num_rows:
         raise RecordingError(f"{file.path}: {stated} events stated, its row groups hold {file.footer.num_rows}")
     size = options.size(file.path, file.sensor_size())
-    return ParquetRecording("parquet", path, size, ParquetSource(file, options.index_folder), options)
+    return BlockRecording("parquet", path, size, ParquetSource(file, options.index_folder), options)
 
 
 def verify(path: Path) -> None:

@@ -1,7 +1,6 @@
 """Reads flat Parquet events by row group, whoever wrote them; see `parquet` for the columns."""
 
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 
 from eventsam.events import COLUMNS
 from eventsam.io.block_recording import (
-    BlockRecording,
     BlockSource,
     BlockTable,
     Columns,
@@ -27,26 +25,6 @@ MAX_GROUP_ROWS = 1 << 20
 """Largest row group that is read whole (other writers' usual size); larger ones are read in pieces."""
 
 
-class ParquetRecording(BlockRecording):
-    """Reads neighbouring row groups in one go, into the memory that pyarrow decodes them to."""
-
-    _source: "ParquetSource"
-
-    def _columns(self, first: int, end: int) -> Columns:
-        if first == end or not self._source.whole_groups:
-            return super()._columns(first, end)
-        columns = self._source.read_groups([int(group) for group in self._place[first:end, 0]])
-        t = columns[2]
-        # Where time may go back the extremes can lie anywhere; else what is in disorder is found right after this.
-        low, high = (t[0], t[-1]) if self._options.backward == "refuse" else (t.min(), t.max())
-        if low < self._t_min[first:end].min() or high > self._t_max[first:end].max():
-            raise RecordingError(
-                f"{self.path}: row groups {first} to {end - 1} run from {low} to {high} us, which is not what their "
-                "statistics state: the file is damaged"
-            )
-        return columns
-
-
 class ParquetSource(BlockSource):
     """Row groups as blocks; those too large to read whole in pieces. Place: row group, first row in it."""
 
@@ -56,7 +34,6 @@ class ParquetSource(BlockSource):
         self._index_folder = index_folder
         self._offset = file.integer("t_offset_us") or 0
         self._running = threading.local()
-        self.whole_groups = all(group.num_rows <= MAX_GROUP_ROWS for group in file.footer.row_groups)
         for name in COLUMNS:
             kind = file.schema.field(name).type
             flag = name == "p" and pa.types.is_boolean(kind)
@@ -108,10 +85,6 @@ class ParquetSource(BlockSource):
         if rows.num_rows != len(t):
             raise RecordingError(f"{self._file.path}: row group {group} holds {rows.num_rows} rows, not {len(t)}")
         x[:], y[:], t[:], p[:] = self._columns(rows, f"row group {group}")
-
-    def read_groups(self, groups: Sequence[int]) -> Columns:
-        """Return the events of whole row groups as pyarrow decoded them, without a copy."""
-        return self._columns(self._file.read(groups, list(COLUMNS)), f"row groups {list(groups)}")
 
     def _columns(self, rows: pa.Table | pa.RecordBatch, place: str) -> Columns:
         try:
