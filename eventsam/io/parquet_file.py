@@ -144,8 +144,10 @@ class CheckedParquet:
 def column_names(path: Path) -> frozenset[str]:
     """Return the names of a Parquet file's columns; none where the footer cannot be read."""
     try:
-        return frozenset(CheckedParquet(path).schema.names)
-    except (RecordingError, OSError):
+        # Only the schema is looked at, so that detecting a long recording does not parse its footer twice more.
+        limits = dict.fromkeys(("thrift_string_size_limit", "thrift_container_size_limit"), path.stat().st_size)
+        return frozenset(pq.ParquetFile(path, memory_map=True, **limits).schema_arrow.names)
+    except FAULTS:
         return frozenset()
 
 

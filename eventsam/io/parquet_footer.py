@@ -183,15 +183,16 @@ class _Compact:
         return part
 
     def _varint(self) -> int:
+        data, position = self.data, self.position
         value = shift = 0
-        while True:
-            byte = self._byte()
+        while (byte := data[position]) >= 128:
             value |= (byte & 127) << shift
-            if byte < 128:
-                return value
             shift += 7
+            position += 1
             if shift > 63:
                 raise ValueError("a number of more than 64 bits")
+        self.position = position + 1
+        return value | byte << shift
 
     def _signed(self) -> int:
         value = self._varint()
