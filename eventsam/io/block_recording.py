@@ -115,6 +115,12 @@ class BlockRecording(Recording):
         later = [self._decode(int(i), int(i) + 1) for i in overlapping]
         return max([t_last, *(int(events.t[-1]) for events in later if len(events))])
 
+    def read(self) -> Events:
+        """Return all events (13 bytes each)."""
+        if self._options.backward == "sort":
+            return self._decode_some(np.arange(len(self._count)))
+        return self._decode(0, len(self._count))
+
     def events(self, t0: int, t1: int) -> Events:
         """Return the events with t in [t0, t1) us; only blocks that can hold some are decoded."""
         if t1 < t0:
@@ -181,12 +187,14 @@ class BlockRecording(Recording):
         policy = self._options.backward
         start = int(t.min()) if policy == "sort" else before
         backward, outside = _count_faults(x, y, t, start, self.height, self.width)
-        if outside:
-            x, y, t, p = self._within(first, x, y, t, p)
         if backward and policy == "refuse":
             self._name_backward(first, t, before)
         if backward and policy == "running_maximum":
+            # Before pixels are dropped: the clock that an event outside the sensor shows counts like any other's, in
+            # this block as in the next.
             t = np.maximum.accumulate(np.maximum(t, before))
+        if outside:
+            x, y, t, p = self._within(first, x, y, t, p)
         if backward and policy == "sort":
             order = np.argsort(t, kind="stable")
             x, y, t, p = x[order], y[order], t[order], p[order]

@@ -96,6 +96,20 @@ def test_events_outside_the_sensor_are_refused_or_counted() -> None:
     assert kept.num_events == len(kept.read()) == 6
 
 
+@pytest.mark.parametrize("block", [1, 2, 5])
+def test_dropped_events_raise_the_running_maximum_wherever_blocks_end(block: int) -> None:
+    x, y, t, p = columns([1, 9, 3, 4, 10])
+    x = x.copy()
+    x[1] = NO_PIXEL
+    options = OpenOptions(backward="running_maximum", outside="drop")
+    opened = BlockRecording("test", PATH, (HEIGHT, WIDTH), ColumnsSource((x, y, t, p), block), options)
+    assert opened.read().t.tolist() == [1, 9, 9, 10]
+
+
+def test_the_last_time_that_int64_holds_is_read() -> None:
+    assert recording([1, 2**63 - 1]).read().t.tolist() == [1, 2**63 - 1]
+
+
 def test_a_table_that_lies_is_found_out() -> None:
     class Lying(ColumnsSource):
         def table(self) -> BlockTable:
