@@ -1,8 +1,12 @@
-"""What produced a result: a hash of the code and a sampler of the memory that a program and its children hold."""
+"""What produced a result: hashes of code and environment, and the memory that a program and its children hold."""
 
 import hashlib
+import importlib.metadata
+import json
+import platform
+import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +26,33 @@ def code_hash() -> str:
         for path in sorted((root / package).rglob("*.py")):
             digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+@cache
+def environment() -> Mapping[str, str]:
+    """Return the versions of Python and of all installed packages, and the kind of machine."""
+    packages = {
+        str(package.name).lower(): package.version for package in importlib.metadata.distributions() if package.name
+    }
+    return {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()} | dict(
+        sorted(packages.items())
+    )
+
+
+@cache
+def environment_hash() -> str:
+    """Return a short hash of `environment()`."""
+    return hashlib.sha256(json.dumps(environment(), sort_keys=True).encode()).hexdigest()[:12]
+
+
+@cache
+def git_commit() -> str | None:
+    """Return the commit of the checkout that the code runs from, None where there is none."""
+    command = ["git", "-C", str(Path(eventsam.__file__).parents[1]), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 @dataclass

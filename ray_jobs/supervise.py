@@ -4,8 +4,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,11 +13,15 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from eventsam.catalog import absolute
 from eventsam.metrics_log import MetricsLog
-from eventsam.provenance import code_hash
 from eventsam.recipe import recipe_hash
-from eventsam.spec import Spec, flatten, get
-from eventsam.tracking import MlflowMirror, default_uri
+from eventsam.spec import Spec, get
+from eventsam.tracking.catch_up import start_catching_up
+from eventsam.tracking.outbox import Status
+from eventsam.tracking.parameters import nearest_recipe, note_of, parameters_of
+from eventsam.tracking.system_usage import watched_usage
 from ray_jobs.cluster import Resources
+from ray_jobs.cluster_usage import cluster_usage
+from ray_jobs.tracked import Tracking, keep_results
 from ray_jobs.train import STOP_FILE, Outcome, launch
 
 log = logging.getLogger(__name__)
@@ -27,54 +30,39 @@ console = Console(stderr=True)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Tracking:
-    """Where runs are tracked; without a URI, in a SQLite file in the folder of the runs."""
-
-    experiment: str = "eventsam"
-    uri: str | None = None
-    parent: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    def uri_in(self, runs: Path) -> str:
-        """Return the tracking URI for runs kept in a folder."""
-        return self.uri or default_uri(runs)
-
-    def open(self, folder: Path, parameters: Mapping[str, object], tags: Mapping[str, str]) -> MlflowMirror:
-        """Open the MLflow run of a run's folder, or go on with it."""
-        runs = folder.parent
-        runs.mkdir(parents=True, exist_ok=True)
-        return MlflowMirror(
-            self.uri_in(runs),
-            self.experiment,
-            folder.name,
-            MetricsLog(folder / "metrics.jsonl"),
-            resume_key=str(folder),
-            tags={"code_hash": code_hash(), "folder": str(folder), **self.tags, **tags},
-            parameters=parameters,
-            parent=self.parent,
-            artifacts=runs / "artifacts" if self.uri is None else None,
-        )
-
-
 def train(recipe: Spec, folder: Path, resources: Resources, tracking: Tracking) -> Outcome:
     """Train a recipe in `folder` with progress on the screen and everything mirrored to MLflow.
 
     Ctrl-C saves a checkpoint and ends with status "interrupted"; a second one gives up at once.
+
+    Raises:
+        RunInUseError: another process trains this run.
     """
     folder = absolute(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tags = {"recipe_hash": recipe_hash(recipe)}
-    mirror = tracking.open(folder, flatten(recipe), tags)
-    status = "FAILED"
+    name, changes = nearest_recipe(recipe)
+    note = note_of(name, changes, {"folder": str(folder)})
+    tags = {"recipe": name, "recipe_hash": recipe_hash(recipe), "mlflow.note.content": note}
+    mirror = tracking.open(folder, parameters_of(recipe, changes), tags)
+    start_catching_up(folder.parent, mirror.uri, folder)
+    status: Status = "FAILED"
     try:
-        outcome = _watched(lambda: launch(recipe, folder, resources), folder, _num_steps(recipe))
+        with watched_usage(folder, cluster_usage):
+            outcome = _watched(lambda: launch(recipe, folder, resources), folder, _num_steps(recipe))
         status = "FINISHED" if outcome.status == "finished" else "KILLED"
-        mirror.tag({"checkpoint": str(outcome.checkpoint), "catalog_hash": outcome.catalog_hash})
-        mirror.artifacts(outcome.best, "checkpoint")
+        mirror.tag({"catalog_hash": outcome.catalog_hash})
+        if tracking.register is not None and status == "FINISHED":
+            mirror.register(tracking.register, outcome.best)
         return outcome
+    except BaseException as error:
+        status = "KILLED" if isinstance(error, KeyboardInterrupt) else status
+        mirror.tag({"error": f"{type(error).__name__}: {error}"})
+        raise
     finally:
-        mirror.finish(status)
+        try:
+            keep_results(mirror)
+        finally:
+            mirror.finish(status)
 
 
 def _watched(run: Callable[[], T], folder: Path, num_steps: int) -> T:

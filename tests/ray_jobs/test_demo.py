@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from eventsam.simulate.meshes import load_mesh
-from eventsam.tracking import default_uri
+from eventsam.tracking.card import default_uri
 from ray_jobs.__main__ import app
 from ray_jobs.cluster import Resources
 from ray_jobs.demo import QUICK, STAGES, Demo, write_results
