@@ -1,6 +1,7 @@
 """The MLflow server, or database, at the other end: reached without long waits, runs found or created."""
 
 import fcntl
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,10 @@ from eventsam.tracking.card import FOLDER, RunCard, masked, read_card
 PROBE_TIMEOUT_S = 3.0
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS")
 _creating = threading.Lock()
+
+# A new store is no news for a person who trains.
+for _name in ("mlflow.store.db", "alembic"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class ServerAwayError(ConnectionError):

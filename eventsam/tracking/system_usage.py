@@ -85,6 +85,7 @@ def watched_usage(
 
     def watch() -> None:
         step = first
+        psutil.cpu_percent()  # from here on; the library counts for each thread
         while True:
             over = ended.wait(interval_s)
             try:
@@ -95,7 +96,6 @@ def watched_usage(
             if over:
                 return
 
-    psutil.cpu_percent()  # from here on, not since the machine started
     thread = threading.Thread(target=watch, name="system-usage", daemon=True)
     thread.start()
     try:
