@@ -5,6 +5,7 @@ A log time is when a message was recorded, in ns; events have times of their own
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,17 @@ class Topic:
         return f"{self.name} ({self.type}, {self.num_messages} messages)"
 
 
+class _Held:
+    """An open reader of `rosbags`, closed when nobody needs it any more."""
+
+    def __init__(self, reader: Any) -> None:
+        self.reader = reader
+
+    def __del__(self) -> None:
+        with suppress(Exception):
+            self.reader.close()
+
+
 class Bag:
     """A bag opened for reading from any thread: each has a reader of its own, opened when it first reads.
 
@@ -68,15 +80,15 @@ class Bag:
         return _start(self.files[0]) == BAG_MAGIC if self.files else False
 
     def _reader(self) -> Any:
-        found = getattr(self._local, "reader", None)
-        if found is None:
+        held = getattr(self._local, "held", None)
+        if held is None:
             try:
-                found = _open(self.path)
+                held = _Held(_open(self.path))
             # Whatever the package stumbles over in a damaged file, from its own errors to assertions.
             except Exception as error:
                 raise RecordingError(f"{self.path}: {_text(error)}") from error
-            self._local.reader = found
-        return found
+            self._local.held = held
+        return held.reader
 
     def _connections(self) -> list[Any]:
         reader = self._reader()

@@ -277,3 +277,60 @@ def test_damage_is_read_or_refused(data: st.DataObject, small: bytes, tmp_path: 
     name = "rosbag1" if small.startswith(b"#ROSBAG") else "rosbag2"
     options = OpenOptions(backward="running_maximum", outside="drop", index_folder=tmp_path / "index")
     check_damaged(bytes(damaged), tmp_path, "bag", options, name)
+
+
+@settings(QUICK, max_examples=60)
+@given(data=st.data())
+def test_damaged_metadata_are_read_or_refused(data: st.DataObject, tmp_path: Path) -> None:
+    path = tmp_path / "bag"
+    if not path.exists():
+        made(tmp_path, "mcap")
+        (tmp_path / "kept").write_bytes((path / "metadata.yaml").read_bytes())
+    damaged = bytearray((tmp_path / "kept").read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    (path / "metadata.yaml").write_bytes(damaged)
+    try:
+        recording = open_recording(path, OpenOptions(stream="/cam0/events", index_folder=tmp_path), "rosbag2")
+        assert len(recording.read()) <= len(EVENTS)
+    except RecordingError:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("encoding", "step", "message"),
+    [("16UC1", 8, "'16UC1', can be read: mono8"), ("rgb8", 4, "rows of 4 bytes"), ("mono8", 4, None)],
+)
+def test_images_that_cannot_be_read_are_named(encoding: str, step: int, message: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "a.bag"
+    with MadeBag(path, ROS1) as bag:
+        bag.array("/events", 5, EVENTS.slice(0, 5))
+        bag.image("/image", 6, encoding, np.full((3, 4), 9, np.uint8), step)
+    (frames,) = (open_recording(path, OpenOptions(index_folder=tmp_path)).frames(),)
+    assert len(frames) == 1
+    if message is None:
+        assert frames[0].image.tolist() == [[[9] * 4] * 3]
+        return
+    with pytest.raises(RecordingError, match=f"/image: frame 0: image of .*{message}"):
+        frames[0]
+
+
+def test_definitions_in_idl(tmp_path: Path) -> None:
+    rule = "=" * 80 + "\nIDL: "
+    time = "module builtin_interfaces { module msg { struct Time { int32 sec; uint32 nanosec; }; }; };\n"
+    header = "struct Header { builtin_interfaces::msg::Time stamp; string frame_id; };"
+    header = f"module std_msgs {{ module msg {{ {header} }}; }};\n"
+    packet = (
+        "module event_camera_msgs { module msg { struct EventPacket { std_msgs::msg::Header header; uint32 height; "
+        "uint32 width; uint64 seq; uint64 time_base; string encoding; boolean is_bigendian; sequence<uint8> events; }; "
+        "}; };\n"
+    )
+    names = ("event_camera_msgs/msg/EventPacket", "std_msgs/msg/Header", "builtin_interfaces/msg/Time")
+    text = "".join(f"{rule}{name}\n{idl}" for name, idl in zip(names, (packet, header, time), strict=True))
+    with MadeBag(tmp_path / "bag", "mcap") as bag:
+        add = bag.writer.add_connection
+        bag.connections["/events", names[0]] = add("/events", names[0], msgdef=text, rihs01="RIHS01_0")
+        bag.packet(
+            "/events", 5, (260, 346), "mono", mono_words(EVENTS, int(EVENTS.t[0]) * 1000), int(EVENTS.t[0]) * 1000
+        )
+    assert_same(open_recording(tmp_path / "bag", OpenOptions(index_folder=tmp_path)).read(), EVENTS)
