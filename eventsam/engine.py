@@ -1,6 +1,5 @@
 """The one loop: fit() trains a task on a stream of batches, evaluate() measures it; both know only Task and Run."""
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eventsam import checkpoint
+from eventsam.checkpoint import CheckpointWriteError, LocalStorage, Storage, Writer
 from eventsam.metrics.state import MetricState
 from eventsam.optim import AdamW
 from eventsam.tasks.task import Batch, Task
@@ -23,6 +23,15 @@ log = logging.getLogger(__name__)
 
 Batches = Callable[[int], Iterable[Mapping[str, Any]]]
 """Position to the batches that follow it: this worker's share of each global batch."""
+
+Status = Literal["finished", "interrupted", "preempted"]
+"""How a fit ends: at the end of its budget, by a person's wish, or because its machine is about to be taken away."""
+
+Wish = bool | Literal["save", "interrupted", "preempted"]
+"""What is asked of a run: nothing (False), a checkpoint at once, or the status to end with (True: "interrupted")."""
+
+LOOK_UP_S = 1.0
+"""How often a run looks up from its steps, to hear wishes and failed writes; all workers agree on the steps."""
 
 
 class Run(Protocol):
@@ -44,8 +53,8 @@ class Run(Protocol):
     def gather(self, values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
         """Return every worker's array (any number of rows), in rank order; called on every worker."""
 
-    def stopping(self) -> bool:
-        """Say whether somebody asked the run to stop; every worker gives the same answer."""
+    def stopping(self) -> "Wish":
+        """Say whether somebody asked the run to stop, or to save at once; every worker gives the same answer."""
 
 
 @dataclass
@@ -74,7 +83,7 @@ class LocalRun:
         """Return the one worker's array."""
         return [values]
 
-    def stopping(self) -> bool:
+    def stopping(self) -> Wish:
         """Nobody asks."""
         return False
 
@@ -84,7 +93,8 @@ class Budget:
     """How long a run is and how often it looks up, in optimiser steps unless said otherwise.
 
     `num_samples` counts samples over all workers; `micro_batches` splits a worker's batch for gradient accumulation;
-    `validate_every` 0 validates at the end alone.
+    `validate_every` 0 validates at the end alone. A checkpoint is due every `checkpoint_every` steps and whenever
+    `checkpoint_minutes` have passed since the last one; 0 switches either off.
     """
 
     num_samples: int
@@ -93,6 +103,7 @@ class Budget:
     log_every: int = 10
     validate_every: int = 0
     checkpoint_every: int = 200
+    checkpoint_minutes: float = 0.0
     keep_last: int = 2
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
@@ -109,9 +120,9 @@ class NonFiniteLossError(ValueError):
 
 @dataclass(frozen=True)
 class Summary:
-    """How a fit ended: `status` is "finished" or "interrupted"; `metrics` are the last validation's."""
+    """How a fit ended; `metrics` are the last validation's, `checkpoint` is the folder of the last checkpoint."""
 
-    status: Literal["finished", "interrupted"]
+    status: Status
     step: int
     metrics: Mapping[str, float]
     best: float | None
@@ -143,52 +154,96 @@ class Fit:
     budget: Budget
     monitor: Monitor | None
     run: Run
-    folder: Path
     recipe: Any
     catalog_hash: str
     identify: Callable[[Batch], list[str]]
+    storage: Storage
+    write_behind: bool
+    accept_new_catalog: bool
 
     def __post_init__(self) -> None:
         self.task.to(self.run.device)
         self.optimizer = self.optimizer_settings.create(self.task, self.run.device)
+        self.writer = Writer(self.storage, self.budget.keep_last, self.write_behind)
         self.step = 0
         self.best: float | None = None
-        self.best_folder: Path | None = None
-        self.last_folder: Path | None = None
+        self.best_step: int | None = None
+        self.validated_step: int | None = None
+        self.saved_step: int | None = None
+        self.saved_at = time.monotonic()
+        self.look_every = 1
         self.metrics: dict[str, float] = {}
         self.meter = _Meter()
 
     def __call__(self) -> Summary:
         """Train to the end of the budget, or until the run is asked to stop."""
-        self._restore()
-        self.model = self.run.wrap(self.task)
-        if self.budget.compile:
-            self.model = torch.compile(self.model)  # type: ignore[assignment]
-        self.task.train()
-        status: Literal["finished", "interrupted"] = "finished"
+        try:
+            self._restore()
+            if self.run.rank == 0:
+                best = self._best_record() if self.best_step is not None else None
+                self.writer.start(checkpoint.expected_bytes(self.task, self.optimizer), best)
+            self._raise_failed_write()
+            self.model = self.run.wrap(self.task)
+            if self.budget.compile:
+                self.model = torch.compile(self.model)  # type: ignore[assignment]
+            self.task.train()
+            if self.step:
+                self._validate_if_due()
+            status = self._train()
+            self._save()
+        finally:
+            self.writer.join()
+        self._raise_failed_write()
+        name = self.writer.last
+        return Summary(status, self.step, self.metrics, self.best, self.storage.folder(name) if name else None)
+
+    def _train(self) -> Status:
         stream = iter(self.batches(self.step * self.budget.global_batch_size))
         while self.step < self.budget.num_steps:
             self._step(stream)
-            if self.step % self.budget.log_every == 0 or self.step == self.budget.num_steps:
+            # At the last step there is nothing to interrupt: what is left is the last validation.
+            finished = self.step == self.budget.num_steps
+            if self.step % self.budget.log_every == 0 or finished:
                 self._log()
-                # At the last step there is nothing to interrupt: what is left is the last validation.
-                if self.run.stopping() and self.step < self.budget.num_steps:
-                    status = "interrupted"
-                    break
-            self._look_up()
-        self._save()
-        return Summary(status, self.step, self.metrics, self.best, self.last_folder)
+            wish = False if finished else self._hear()
+            if wish in ("interrupted", "preempted"):
+                return "preempted" if wish == "preempted" else "interrupted"
+            self._validate_if_due()
+            if not finished and self._checkpoint_due():
+                self._save()
+        return "finished"
 
     def _restore(self) -> None:
         folder = self.run.restore()
         if folder is None:
             return
-        state = checkpoint.restore(folder, self.task, self.optimizer, self.recipe, self.catalog_hash)
+        state = checkpoint.restore(
+            folder, self.task, self.optimizer, self.recipe, self.catalog_hash,
+            accept_new_catalog=self.accept_new_catalog,
+        )  # fmt: skip
         self.step, self.best, self.metrics = state.step, state.best, dict(state.metrics)
-        pointer = self.folder / "best.json"
-        if pointer.exists():
-            self.best_folder = self.folder / json.loads(pointer.read_text())["checkpoint"]
+        self.best_step, self.validated_step = state.best_step, state.validated_step
+        self.saved_step, self.writer.last = state.step, folder.name
         log.info("going on from %s at step %d", folder, self.step)
+
+    def _raise_failed_write(self) -> None:
+        """Raise what the first worker could not write, on all workers at the same step."""
+        failed = self.run.gather(np.array([float(self.writer.error is not None)]))
+        if self.writer.error is not None:
+            raise self.writer.error
+        if any(float(value[0]) for value in failed):
+            raise CheckpointWriteError(f"the first worker could not write to {self.storage.location}")
+
+    def _hear(self) -> Wish:
+        """Look up about once a second: raise a failed write, save if asked to, return a wish to end."""
+        if self.step % self.look_every:
+            return False
+        self._raise_failed_write()
+        wish = self.run.stopping()
+        if wish == "save":
+            self._save()
+            self.writer.join()
+        return "interrupted" if wish is True else wish
 
     def _step(self, stream: Iterator[Mapping[str, Any]]) -> None:
         asked = time.perf_counter()
@@ -238,10 +293,11 @@ class Fit:
         # The norm is taken after the gradients were averaged over workers, so all of them stop at the same step.
         if bool(torch.isfinite(norm) & torch.isfinite(loss)):
             return
+        self.writer.join()
         raise NonFiniteLossError(
             f"loss {float(loss)} with gradient norm {float(norm)} at step {self.step} on rank {self.run.rank}; "
-            f"samples: {', '.join(self.identify(batch))}. The last good checkpoint is "
-            f"{self.last_folder or checkpoint.latest(self.folder) or 'none'}"
+            f"samples: {', '.join(self.identify(batch))}. "
+            f"The last good checkpoint is {self.writer.last or self.storage.newest() or 'none'}"
         )
 
     def _log(self) -> None:
@@ -255,18 +311,21 @@ class Fit:
             **self.task.gauges(),
         }
         self.run.report(record)
+        step_s = max(record["step_s"] + record["data_wait_s"], 1e-6)
+        self.look_every = max(1, min(self.budget.log_every, int(LOOK_UP_S / step_s)))
 
-    def _look_up(self) -> None:
-        """Validate and save where the budget says so."""
-        finished = self.step == self.budget.num_steps
+    def _validate_if_due(self) -> None:
+        """Validate where the budget says so, once per step."""
         due = self.budget.validate_every and self.step % self.budget.validate_every == 0
-        if self.validation is not None and (due or finished):
-            self.metrics = summarize(evaluate(self.task, self.validation(), self.run))
-            self.task.train()
-            self.run.report({"step": float(self.step)} | {f"val/{k}": v for k, v in self.metrics.items()})
-            self._keep_best()
-        if self.step % self.budget.checkpoint_every == 0 and not finished:
-            self._save()
+        if self.validation is None or self.validated_step == self.step:
+            return
+        if not due and self.step < self.budget.num_steps:
+            return
+        self.metrics = summarize(evaluate(self.task, self.validation(), self.run))
+        self.task.train()
+        self.validated_step = self.step
+        self.run.report({"step": float(self.step)} | {f"val/{k}": v for k, v in self.metrics.items()})
+        self._keep_best()
 
     def _keep_best(self) -> None:
         if self.monitor is None:
@@ -276,31 +335,39 @@ class Fit:
         value = self.metrics[self.monitor.metric]
         if not self.monitor.better(value, self.best):
             return
-        self.best = value
+        self.best, self.best_step, self.saved_step = value, self.step, None
         self._save()
-        self.best_folder = self.last_folder
-        if self.run.rank == 0 and self.last_folder is not None:
-            pointer = self.folder / "best.json.partial"
-            pointer.write_text(json.dumps({"checkpoint": self.last_folder.name, self.monitor.metric: value}))
-            pointer.replace(self.folder / "best.json")
         self.run.report({"step": float(self.step), f"best/{self.monitor.metric}": value})
 
+    def _best_record(self) -> dict[str, Any]:
+        return {"step": self.best_step, self.monitor.metric if self.monitor else "value": self.best}
+
+    def _checkpoint_due(self) -> bool:
+        """Say whether the budget asks for a checkpoint; by the clock, the first worker alone decides, and writes."""
+        by_step = self.budget.checkpoint_every and self.step % self.budget.checkpoint_every == 0
+        minutes = (time.monotonic() - self.saved_at) / 60
+        return bool(by_step) or 0 < self.budget.checkpoint_minutes <= minutes
+
     def _save(self) -> None:
-        if self.last_folder == checkpoint.folder_of(self.folder, self.step):
+        """Hand a copy of the run's state to the writer, unless this step was saved."""
+        if self.saved_step == self.step:
             return
-        self.last_folder = checkpoint.folder_of(self.folder, self.step)
+        self.saved_step, self.saved_at = self.step, time.monotonic()
         if self.run.rank != 0:
             return
         state = checkpoint.State(
             step=self.step,
             position=self.step * self.budget.global_batch_size,
             best=self.best,
+            best_step=self.best_step,
+            validated_step=self.validated_step,
             recipe=self.recipe,
             catalog_hash=self.catalog_hash,
             metrics=self.metrics,
+            num_workers=self.run.world_size,
         )
-        checkpoint.save(self.folder, self.task, self.optimizer, state)
-        checkpoint.keep(self.folder, self.budget.keep_last, self.best_folder)
+        best = self._best_record() if self.best_step == self.step else None
+        self.writer.submit(checkpoint.snapshot(self.task, self.optimizer, state), best)
 
 
 @dataclass
@@ -339,20 +406,27 @@ def fit(
     validation: Callable[[], Iterable[Mapping[str, Any]]] | None = None,
     monitor: Monitor | None = None,
     identify: Callable[[Batch], list[str]] = lambda batch: [],
+    storage: Storage | None = None,
+    write_behind: bool = False,
+    accept_new_catalog: bool = False,
 ) -> Summary:
     """Train `task`, going on from the run's checkpoint where there is one.
 
     Args:
         batches: position to the batches that follow it (this worker's share), tensors or arrays by sample key.
-        folder: where checkpoints are written (`step_*` folders and `best.json`).
+        folder: where checkpoints are written (`step_*` folders and `best.json`) where no `storage` is given.
         recipe: the spec that a checkpoint records; going on with another one is refused.
         identify: batch to sample ids, for error messages.
+        storage: where checkpoints are kept.
+        write_behind: write checkpoints in a thread while training goes on.
+        accept_new_catalog: go on although the catalog's content changed since the checkpoint.
 
     Raises:
         NonFiniteLossError: the loss or gradient is not finite; nothing was stepped or saved since.
+        CheckpointWriteError: the storage cannot be written; found before the first step, or soon after it failed.
     """
-    args = (task, batches, validation, optimizer, budget, monitor, run, folder, recipe, catalog_hash, identify)
-    return Fit(*args)()
+    args = (task, batches, validation, optimizer, budget, monitor, run, recipe, catalog_hash, identify)
+    return Fit(*args, storage or LocalStorage(folder), write_behind, accept_new_catalog)()
 
 
 @torch.no_grad()

@@ -1,11 +1,21 @@
 """Which sample comes when: a seeded permutation per epoch, one integer position, and its layout over workers."""
 
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+LISTED_SAMPLES = 2**20
+"""Epochs up to this many samples are shuffled as a list (8 MiB); longer ones are computed position by position."""
+
+NUM_ROUNDS = 8
+"""Keyed moves of the computed permutation; four suffice for pseudo-randomness in theory (Luby & Rackoff, 1988)."""
+
+AT_ONCE = 2**16
+"""Offsets computed together: what they need in between stays in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -13,7 +23,9 @@ class Order:
     """The sequence of samples of a run: a pure function of (catalog hash, seed, epoch).
 
     Position p of the run holds row `permutation(epoch)[p % num_samples]` with epoch = p // num_samples, so batches may
-    span two epochs and no sample is dropped. `shuffle=False` walks the rows as they stand (evaluation).
+    span two epochs and no sample is dropped. `shuffle=False` walks the rows as they stand (evaluation). Permutations
+    of more than `LISTED_SAMPLES` are computed where they are asked, in no memory, so every position is as near as the
+    first.
     """
 
     num_samples: int
@@ -37,15 +49,68 @@ class Order:
         rows = np.empty_like(offsets)
         for epoch in np.unique(epochs):
             chosen = epochs == epoch
-            rows[chosen] = _permutation(self, int(epoch))[offsets[chosen]]
+            rows[chosen] = self._epoch_rows(int(epoch), offsets[chosen])
         return rows
+
+    def _epoch_rows(self, epoch: int, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+        if self.num_samples <= LISTED_SAMPLES:
+            return _listed_permutation(self, epoch)[offsets]
+        return ComputedPermutation(self.num_samples, self.seed, epoch, self.catalog_hash)(offsets)
 
 
 @lru_cache(maxsize=4)
-def _permutation(order: Order, epoch: int) -> NDArray[np.int64]:
+def _listed_permutation(order: Order, epoch: int) -> NDArray[np.int64]:
     catalog = int(hashlib.sha256(order.catalog_hash.encode()).hexdigest()[:16], 16)
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([catalog, order.seed, epoch])))
     return generator.permutation(order.num_samples)
+
+
+@dataclass(frozen=True)
+class ComputedPermutation:
+    """A pseudo-random permutation of [0, num_samples) that is computed where it is asked: no list, no memory.
+
+    An alternating Feistel network over the grid num_lines x num_columns, the smallest near-square one that holds all
+    rows (Black & Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002, sections 3 and 4): each round moves
+    one coordinate by a keyed hash of the other, which is undone by moving it back, so the whole is a permutation. A
+    value beyond the last row walks on through the network until it falls on a row.
+    """
+
+    num_samples: int
+    seed: int
+    epoch: int
+    catalog_hash: str = ""
+
+    def __call__(self, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows at offsets within the epoch, any shape."""
+        keys = self._round_keys()
+        rows = offsets.astype(np.uint64).reshape(-1)
+        for first in range(0, len(rows), AT_ONCE):
+            part = rows[first : first + AT_ONCE]
+            part[:] = self._walk(part, keys)
+            while (beyond := part >= self.num_samples).any():
+                part[beyond] = self._walk(part[beyond], keys)
+        return rows.astype(np.int64).reshape(offsets.shape)
+
+    def _round_keys(self) -> list[np.uint64]:
+        digest = hashlib.sha512(f"{self.catalog_hash}/{self.seed}/{self.epoch}".encode()).digest()
+        return [np.uint64(int.from_bytes(digest[i : i + 8], "little")) for i in range(0, 8 * NUM_ROUNDS, 8)]
+
+    def _walk(self, values: NDArray[np.uint64], keys: list[np.uint64]) -> NDArray[np.uint64]:
+        num_columns = math.isqrt(self.num_samples - 1) + 1
+        num_lines = -(-self.num_samples // num_columns)
+        line, column = np.divmod(values, np.uint64(num_columns))
+        for first, second in zip(keys[::2], keys[1::2], strict=True):
+            line = (line + _mixed(column, first) % np.uint64(num_lines)) % np.uint64(num_lines)
+            column = (column + _mixed(line, second) % np.uint64(num_columns)) % np.uint64(num_columns)
+        return line * np.uint64(num_columns) + column
+
+
+def _mixed(values: NDArray[np.uint64], key: np.uint64) -> NDArray[np.uint64]:
+    """Return 64 well-mixed bits of each value and a key: the finaliser of SplitMix64 (Steele et al., OOPSLA 2014)."""
+    mixed = (values + key) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30)) ^ key) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
 
 
 def sample_generator(seed: int, epoch: int, sample_id: str) -> np.random.Generator:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -154,7 +155,7 @@ def test_nan_stops_with_step_and_samples_and_keeps_the_last_good(tmp_path: Path)
     newest = checkpoint.latest(tmp_path)
     assert newest is not None
     assert checkpoint.read_state(newest).step == 5
-    assert torch.isfinite(checkpoint.safetensors.torch.load_file(newest / "model.safetensors")["line.weight"]).all()
+    assert torch.isfinite(safetensors.torch.load_file(newest / "model.safetensors")["line.weight"]).all()
 
 
 def test_frozen_parts_stay_in_eval_mode_and_out_of_the_checkpoint(tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_frozen_parts_stay_in_eval_mode_and_out_of_the_checkpoint(tmp_path: Path
     assert not any(parameter.requires_grad for parameter in task.fixed.parameters())
     newest = checkpoint.latest(tmp_path)
     assert newest is not None
-    assert set(checkpoint.safetensors.torch.load_file(newest / "model.safetensors")) == {"line.weight", "line.bias"}
+    assert set(safetensors.torch.load_file(newest / "model.safetensors")) == {"line.weight", "line.bias"}
 
 
 def test_best_checkpoint_is_kept_beside_the_last(tmp_path: Path) -> None:
