@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eventsam.io.convert import convert, writable_format
@@ -56,7 +57,7 @@ def convert_command(
     writable_format(out, to)
     recording = opened(file, height, width, stream, backward, outside, format_name)
     columns = (TextColumn("converting"), BarColumn(), TextColumn("{task.completed:,} events"), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as progress:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("", total=recording.num_events)
         done = convert(recording, out, to, progress=lambda number: progress.update(bar, completed=number))
     typer.echo(f"{done.path}: {done.num_events:,} events, {formats()[done.format].title}")
