@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from eventsam import checkpoint
 from eventsam.checkpoint import CheckpointWriteError, LocalStorage, Storage, Writer
+from eventsam.faults.guard import GradientGuard
 from eventsam.metrics.state import MetricState
 from eventsam.optim import AdamW
 from eventsam.tasks.task import Batch, Task
@@ -94,7 +95,8 @@ class Budget:
 
     `num_samples` counts samples over all workers; `micro_batches` splits a worker's batch for gradient accumulation;
     `validate_every` 0 validates at the end alone. A checkpoint is due every `checkpoint_every` steps and whenever
-    `checkpoint_minutes` have passed since the last one; 0 switches either off.
+    `checkpoint_minutes` have passed since the last one; 0 switches either off. `patience` ends the run after that many
+    validations in a row without a new best; 0 never does.
     """
 
     num_samples: int
@@ -107,6 +109,13 @@ class Budget:
     keep_last: int = 2
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        if self.patience < 0 or (self.patience and not self.validate_every):
+            raise ValueError(
+                f"patience {self.patience} counts validations, but validate_every is {self.validate_every}"
+            )
 
     @property
     def num_steps(self) -> int:
@@ -116,6 +125,18 @@ class Budget:
 
 class NonFiniteLossError(ValueError):
     """The loss or its gradient became NaN or infinite; the message names the step and the samples."""
+
+    kind = "nonfinite"
+
+    def __init__(self, message: str, numbers: Mapping[str, float] | None = None) -> None:
+        super().__init__(message)
+        self.numbers = dict(numbers or {})
+
+
+class ExplodingGradientError(NonFiniteLossError):
+    """The gradient's norm leapt far above its running median; nothing was stepped with it."""
+
+    kind = "explosion"
 
 
 @dataclass(frozen=True)
@@ -164,6 +185,7 @@ class Fit:
     def __post_init__(self) -> None:
         self.task.to(self.run.device)
         self.optimizer = self.optimizer_settings.create(self.task, self.run.device)
+        self.guard = GradientGuard(self.optimizer_settings.explosion_ratio, self.optimizer_settings.clip_norm)
         self.writer = Writer(self.storage, self.budget.keep_last, self.write_behind)
         self.step = 0
         self.best: float | None = None
@@ -199,7 +221,7 @@ class Fit:
 
     def _train(self) -> Status:
         stream = iter(self.batches(self.step * self.budget.global_batch_size))
-        while self.step < self.budget.num_steps:
+        while self.step < self.budget.num_steps and not self._out_of_patience():
             self._step(stream)
             # At the last step there is nothing to interrupt: what is left is the last validation.
             finished = self.step == self.budget.num_steps
@@ -291,14 +313,30 @@ class Fit:
 
     def _check_finite(self, loss: Tensor, norm: Tensor, batch: Batch) -> None:
         # The norm is taken after the gradients were averaged over workers, so all of them stop at the same step.
-        if bool(torch.isfinite(norm) & torch.isfinite(loss)):
+        finite = bool(torch.isfinite(norm) & torch.isfinite(loss))
+        explosion = self.guard.judge(float(norm)) if finite else None
+        if finite and explosion is None:
             return
         self.writer.join()
-        raise NonFiniteLossError(
-            f"loss {float(loss)} with gradient norm {float(norm)} at step {self.step} on rank {self.run.rank}; "
-            f"samples: {', '.join(self.identify(batch))}. "
-            f"The last good checkpoint is {self.writer.last or self.storage.newest() or 'none'}"
+        raise (ExplodingGradientError if finite else NonFiniteLossError)(
+            f"{explosion + ', ' if explosion else ''}loss {float(loss)} with gradient norm {float(norm)} "
+            f"at step {self.step} on rank {self.run.rank}; samples: {', '.join(self.identify(batch))}. "
+            f"The last good checkpoint is {self.writer.last or self.storage.newest() or 'none'}",
+            {"loss": float(loss), "gradient_norm": float(norm)},
         )
+
+    def _out_of_patience(self) -> bool:
+        """Whether the best validation lies too far back: decided by the first worker, told to all."""
+        if not self.budget.patience or self.step % self.budget.validate_every:
+            return False
+        best_step = self.step if self.best_step is None else self.best_step
+        num_stale = (self.step - best_step) // self.budget.validate_every
+        spent = np.array([float(num_stale >= self.budget.patience)])
+        if not self.run.gather(spent)[0][0]:
+            return False
+        log.info("no new best for %d validations: stopping at step %d", num_stale, self.step)
+        self.run.report({"step": float(self.step), "stopped_early": 1.0})
+        return True
 
     def _log(self) -> None:
         names, values = self.meter.drain()

@@ -1,5 +1,6 @@
 """Read, augment and represent: one index row to one sample, and positions to a batch of arrays."""
 
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from eventsam.catalog import Catalog
 from eventsam.dataset import Dataset
 from eventsam.event_transforms import EventTransform, apply_transforms
 from eventsam.order import Order, sample_generator
+from eventsam.quarantine import Entry, Quarantine, SampleError, without_known
 from eventsam.representations import Representation
 from eventsam.sample import Sample, check_key, check_sample
 from eventsam.transforms.transform import SPATIAL_KEYS, Transform
@@ -21,6 +23,12 @@ MADE_HERE = ("sample_index", "position", "event_image")
 
 ALIGNED_KEYS = (*(key for key in SPATIAL_KEYS if key != "event_image"), "occupancy", "pose")
 """Keys that a mirrored, cut or rescaled event image no longer matches."""
+
+READ_ERRORS = (ValueError, OSError, LookupError, RuntimeError)
+"""What readers, HDF5 and transforms raise for a sample that is broken."""
+REREAD_AFTER_S = (0.05, 0.25)
+"""Waits before an OSError is believed: a busy network file system is no broken sample."""
+MAX_STAND_INS = 32
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,9 @@ class Data:
     filters that look back and for events that are moved in time; the representation sees its own window alone.
     Geometric event transforms leave the other images of a sample as they are: in `augment_events` they are refused
     beside such keys; in `prepare_events` the one who writes them vouches that all match.
+
+    `max_bad_share` is how large a share of a split's samples may turn out unreadable before the run stops: each is
+    recorded and its place taken by a stand-in, as `quarantine.py` describes; 0 stops at the first.
     """
 
     dataset: str
@@ -49,8 +60,11 @@ class Data:
     where: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     train_split: str = "train"
     validation_split: str = "val"
+    max_bad_share: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.max_bad_share < 1:
+            raise ValueError(f"max_bad_share is {self.max_bad_share}, allowed: 0 to below 1")
         drawing = [type(transform).__name__ for transform in self.prepare_events if transform.random]
         if drawing:
             raise ValueError(f"prepare_events holds {', '.join(drawing)}, which is random: put it in augment_events")
@@ -68,6 +82,7 @@ class Loader:
     keys: tuple[str, ...]
     order: Order
     augmented: bool
+    quarantine: Quarantine | None = None
 
     def __post_init__(self) -> None:
         for key in self.keys:
@@ -84,16 +99,27 @@ class Loader:
         self._check_geometry()
 
     def batch(self, positions: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """Return the samples at the given positions, stacked; `position` and `sample_index` say which they are."""
+        """Return the samples at the given positions, stacked; `position` and `sample_index` say which they are.
+
+        With a quarantine that allows it, a stand-in takes the place of a sample that cannot be read.
+
+        Raises:
+            SampleError: a sample cannot be read and the run allows none.
+            TooManyBadSamplesError: more of them than the run allows.
+        """
         rows = self.order.rows(positions)
-        samples = [self.sample(int(row), int(position)) for row, position in zip(rows, positions, strict=True)]
+        decided = self.quarantine.entries(self._selection) if self.quarantine else {}
+        samples = [
+            self._sample_or_stand_in(int(row), int(position), decided)
+            for row, position in zip(rows, positions, strict=True)
+        ]
         return {key: np.stack([sample[key] for sample in samples]) for key in samples[0]}
 
     def sample(self, index: int, position: int) -> Sample:
         """Return one sample with the keys asked for.
 
         Raises:
-            ValueError: the sample cannot be read or shown as asked; the message names it.
+            SampleError: the sample cannot be read or shown as asked; the message names it.
         """
         row = self.catalog.row(index)
         epoch = self.order.epoch_of(position)
@@ -102,13 +128,54 @@ class Loader:
             sample = self._read(row, generator)
             for transform in (*self.data.augment, *self.data.prepare) if self.augmented else self.data.prepare:
                 sample = transform(sample, generator)
-        except (ValueError, OSError, KeyError) as error:
-            raise ValueError(f"sample {row['sample_id']!r} of {self.catalog.root}: {error}") from error
-        sample["sample_index"] = np.asarray(index, np.int64)
-        sample["position"] = np.asarray(position, np.int64)
-        kept = {key: np.asarray(sample[key], order="C") for key in sorted({*self.keys, "sample_index", "position"})}
-        check_sample(kept, row["sample_id"])
+            sample["sample_index"] = np.asarray(index, np.int64)
+            sample["position"] = np.asarray(position, np.int64)
+            kept = {key: np.asarray(sample[key], order="C") for key in sorted({*self.keys, "sample_index", "position"})}
+            check_sample(kept, row["sample_id"])
+        except READ_ERRORS as error:
+            raise SampleError(row["sample_id"], self.catalog.root, str(error)) from error
         return kept
+
+    @property
+    def _selection(self) -> str:
+        return "training" if self.augmented else "validation"
+
+    def _sample_or_stand_in(self, index: int, position: int, decided: Mapping[int, Entry]) -> Sample:
+        if position in decided:
+            # Redone after a restart: what filled this place then fills it now, even if the sample reads well again.
+            return self.sample(decided[position].stand_in, position)
+        if self.quarantine is None:
+            return self.sample(index, position)
+        try:
+            return self._patient_sample(index, position)
+        except SampleError as error:
+            if self.quarantine.max_share == 0:
+                self.quarantine.refuse(error)
+                raise
+            stand_in, sample = self._stand_in(error.sample_id, position)
+            entry = Entry(self._selection, position, error.sample_id, error.reason, stand_in)
+            self.quarantine.add(entry, self.order.num_samples)
+            return sample
+
+    def _patient_sample(self, index: int, position: int) -> Sample:
+        for wait_s in REREAD_AFTER_S:
+            try:
+                return self.sample(index, position)
+            except SampleError as error:
+                if not isinstance(error.__cause__, OSError):
+                    raise
+                time.sleep(wait_s)
+        return self.sample(index, position)
+
+    def _stand_in(self, bad_id: str, position: int) -> tuple[int, Sample]:
+        """The first readable of a sequence of rows drawn from (seed, epoch, the bad sample's id)."""
+        generator = sample_generator(self.order.seed, self.order.epoch_of(position), f"stand-in for {bad_id}")
+        for row in generator.integers(self.order.num_samples, size=MAX_STAND_INS).tolist():
+            try:
+                return row, self._patient_sample(row, position)
+            except SampleError as error:
+                last = error
+        raise SampleError(bad_id, self.catalog.root, f"and {MAX_STAND_INS} others in its stead fail too, last: {last}")
 
     def _read(self, row: Mapping[str, Any], generator: np.random.Generator) -> Sample:
         sample = self.dataset.read(self.catalog.root, row, self._keys_on_disk())
@@ -145,6 +212,6 @@ def make_loader(
 ) -> Loader:
     """Return the loader of a run's training samples, or of its validation samples in their fixed order."""
     split = data.train_split if training else data.validation_split
-    selection = catalog.select(split, data.where)
+    selection = without_known(catalog.select(split, data.where))
     order = Order(selection.table.num_rows, seed, selection.hash, shuffle=training)
     return Loader(dataset, selection, data, tuple(sorted(keys)), order, augmented=training)

@@ -12,7 +12,8 @@ class AdamW:
     """AdamW with linear warm-up and cosine decay; the learning rate belongs to the global batch.
 
     `warmup_share` and the decay are shares of the run's steps; `final_share` is what is left of the learning rate at
-    the end. Weight decay spares biases, norms and other parameters of fewer than two dimensions.
+    the end. Weight decay spares biases, norms and other parameters of fewer than two dimensions. A gradient norm above
+    `explosion_ratio` times its running median (and above `clip_norm`) stops the run; 0 lets everything pass.
     """
 
     learning_rate: float = 1e-3
@@ -21,6 +22,7 @@ class AdamW:
     warmup_share: float = 0.05
     final_share: float = 0.02
     clip_norm: float = 1.0
+    explosion_ratio: float = 1000.0
 
     def create(self, task: nn.Module, device: torch.device) -> torch.optim.AdamW:
         """Return the optimiser over the parameters of `task` that require a gradient.

@@ -15,14 +15,15 @@ ALLOWED = {
     "ray_jobs": {"ray_jobs", "datasets_catalog", "search_spaces", "eventsam"},
 }
 RANKS = (
-    ("events", "windows", "sample", "spec", "order", "optim", "metrics_log", "compiled", "provenance", "unknown_name"),
+    ("events", "windows", "sample", "spec", "order", "optim", "metrics_log", "compiled", "provenance", "unknown_name",
+     "final_error"),
     ("io", "dataset", "representations", "simulate", "transforms", "event_transforms", "models"),
     ("objectives",),
     ("metrics",),
-    ("catalog", "loading"),
+    ("catalog", "loading", "quarantine"),
     ("tasks", "checkpoint"),
-    ("engine",),
-    ("recipe", "recipes", "tracking", "report", "views"),
+    ("engine", "faults"),
+    ("recipe", "recipes", "tracking", "report", "views", "replay"),
 )
 FILES = [path for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
 
