@@ -1,5 +1,6 @@
 """A constructor call written down: recorded, checked, changed by name, flattened, and rebuilt from JSON."""
 
+import dataclasses
 import importlib
 import inspect
 import json
@@ -58,8 +59,21 @@ def spec(target: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 @cache
 def signature(target: Callable[..., Any]) -> inspect.Signature:
-    """Return the call signature of a class or function."""
-    return inspect.signature(target)
+    """Return the call signature of a class or function; a dataclass's made defaults show as the value made."""
+    found = inspect.signature(target)
+    if not dataclasses.is_dataclass(target):
+        return found
+    made = {
+        entry.name: entry.default_factory()
+        for entry in dataclasses.fields(target)
+        if entry.default_factory is not dataclasses.MISSING
+    }
+    return found.replace(
+        parameters=[
+            parameter.replace(default=made[name]) if name in made else parameter
+            for name, parameter in found.parameters.items()
+        ]
+    )
 
 
 @cache

@@ -178,7 +178,13 @@ def write_results(folder: Path, report: ReportData, tracking: Tracking, json_fil
     try:
         for name, png in all_figures(report).items():
             mirror.picture(f"{name}.png", png, folder / "figures")
-        mirror.metrics({f"{row.input}/{row.blur}/{row.metric}": row.mean for row in report.rows})
+        mirror.metrics(
+            {
+                f"{row.input}/{row.blur}/{row.metric}{bound}": value
+                for row in report.rows
+                for bound, value in (("", row.mean), ("/low", row.low), ("/high", row.high))
+            }
+        )
         mirror.artifacts(folder / "report", "report")
         mirror.file(html, "report")
         status = "FINISHED"

@@ -16,7 +16,7 @@ from eventsam.metrics_log import MetricsLog
 from eventsam.recipe import recipe_hash
 from eventsam.spec import Spec, get
 from eventsam.tracking.catch_up import start_catching_up
-from eventsam.tracking.outbox import Status
+from eventsam.tracking.outbox import Outbox, Status
 from eventsam.tracking.parameters import nearest_recipe, note_of, parameters_of
 from eventsam.tracking.system_usage import watched_usage
 from ray_jobs.cluster import Resources
@@ -43,6 +43,7 @@ def train(recipe: Spec, folder: Path, resources: Resources, tracking: Tracking) 
     name, changes = nearest_recipe(recipe)
     note = note_of(name, changes, {"folder": str(folder)})
     tags = {"recipe": name, "recipe_hash": recipe_hash(recipe), "mlflow.note.content": note}
+    ended, before = Outbox(folder).last_status(), MetricsLog(folder / "metrics.jsonl").newest()
     mirror = tracking.open(folder, parameters_of(recipe, changes), tags)
     start_catching_up(folder.parent, mirror.uri, folder)
     status: Status = "FAILED"
@@ -55,12 +56,17 @@ def train(recipe: Spec, folder: Path, resources: Resources, tracking: Tracking) 
             mirror.register(tracking.register, outcome.best)
         return outcome
     except BaseException as error:
-        status = "KILLED" if isinstance(error, KeyboardInterrupt) else status
-        mirror.tag({"error": f"{type(error).__name__}: {error}"})
+        if ended in ("FINISHED", "FAILED", "KILLED") and before is not None and before == mirror.metrics_log.newest():
+            status = ended  # the run was refused before it went on; what it had reached stands
+        else:
+            status = "KILLED" if isinstance(error, KeyboardInterrupt) else status
+            mirror.tag({"error": f"{type(error).__name__}: {error}"})
         raise
     finally:
         try:
             keep_results(mirror)
+        except Exception as error:  # the training's own outcome stands, whatever cannot be told of it
+            log.warning("what run %s leaves for MLflow could not all be gathered: %s", folder.name, error)
         finally:
             mirror.finish(status)
 

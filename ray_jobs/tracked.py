@@ -13,7 +13,6 @@ from eventsam import checkpoint
 from eventsam.metrics_log import records_from
 from eventsam.provenance import code_hash, environment, environment_hash, git_commit
 from eventsam.report.curves import logged_numbers
-from eventsam.tasks.trained import resolve
 from eventsam.tracking.card import FOLDER, default_uri
 from eventsam.tracking.mirror import MlflowMirror
 from eventsam.tracking.rows import redone_steps
@@ -92,9 +91,17 @@ def keep_results(mirror: MlflowMirror) -> None:
 
 def checkpoint_links(folder: Path) -> dict[str, str]:
     """Return the tags that lead to a run's checkpoints: `checkpoint` is the last one, `checkpoint.best` the best."""
-    last = checkpoint.latest(folder / "checkpoints")
+    root = folder / "checkpoints"
+    if not root.is_dir():
+        return {}
+    storage = checkpoint.open_storage(checkpoint.place(root), root)
+    last, best = storage.newest(), storage.best()
     if last is None:
         return {}
-    state = checkpoint.read_state(last)
-    return {"checkpoint": str(last), "checkpoint.best": str(resolve(folder)), "checkpoint.step": str(state.step),
-            "catalog_hash": state.catalog_hash}  # fmt: skip
+    state = storage.state(last)
+    return {
+        "checkpoint": f"{storage.location}/{last}",
+        "checkpoint.best": f"{storage.location}/{best or last}",
+        "checkpoint.step": str(state.step),
+        "catalog_hash": state.catalog_hash,
+    }

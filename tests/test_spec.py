@@ -1,7 +1,7 @@
 """Specs: recorded calls, checked names and types, JSON that rebuilds only what is the project's own."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -109,7 +109,7 @@ def test_recipes_survive_json(name: str) -> None:
     [
         "os:system",
         "eventsam.spec:importlib.import_module",
-        "eventsam.checkpoint:shutil.rmtree",
+        "eventsam.provenance:subprocess.run",
         "eventsam.spec:_resolve",
         "eventsam.spec:Spec.__class__",
         "eventsamx:Task",
@@ -133,3 +133,11 @@ def test_differences_list_every_changed_value() -> None:
 def test_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(KeyError, match="did you mean 'distill'"):
         load_recipe("distil")
+
+
+def test_made_defaults_are_flattened_as_what_is_made() -> None:
+    @dataclass(frozen=True)
+    class Holder:
+        names: dict[str, int] = field(default_factory=dict)
+
+    assert flatten(spec(Holder)) == {"names": {}}

@@ -47,7 +47,7 @@ def catch_up(folder: Path, uri: str | None = None) -> Caught:
     target = uri or card.uri
     before = waiting(folder, target)
     try:
-        lock = WriterLock(folder)
+        lock = WriterLock(folder, "replay")
     except RunInUseError as error:
         return Caught(folder, read_mark(folder, target).run_id, before, before, str(error))
     reason = ""

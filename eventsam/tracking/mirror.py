@@ -47,27 +47,24 @@ class MlflowMirror:
     ) -> None:
         self.folder, self.uri = folder.absolute(), check_uri(uri)
         self.metrics_log = MetricsLog(self.folder / "metrics.jsonl")
-        self._lock = WriterLock(self.folder)
-        before = read_card(self.folder)
         self.outbox = Outbox(self.folder)
-        if before is None or (resume_key is not None and before.key != resume_key):
-            name = name or folder.name
-            above, above_folder = _parent(parent)
-            card = RunCard(
-                uri,
-                experiment,
-                name,
-                resume_key or new_key(name),
-                dict(tags),
-                {key: str(value) for key, value in parameters.items()},
-                above,
-                above_folder,
-                artifacts.absolute().as_uri() if artifacts is not None else None,
-            )
-        else:
-            card = replace(before, uri=uri)
-            self.outbox.tags(tags)
-        write_card(self.folder, card)
+        texts = {key: str(value) for key, value in parameters.items()}
+        self._lock = WriterLock(self.folder)
+        try:
+            card = self._known_card(texts, resume_key)
+            if card is None:
+                name = name or folder.name
+                files = artifacts.absolute().as_uri() if artifacts is not None else None
+                key = resume_key or new_key(name)
+                card = RunCard(uri, experiment, name, key, dict(tags), texts, *_parent(parent), files)
+                self._forget()
+            else:
+                card = replace(card, uri=uri)
+                self.outbox.tags(tags)
+            write_card(self.folder, card)
+        except BaseException:
+            self._lock.release()
+            raise
         self.key = card.key
         self.outbox.status("RUNNING")
         self._replay = Replay(self.folder, self.uri)
@@ -127,6 +124,23 @@ class MlflowMirror:
                 "MLflow at %s did not take the end of run %s: %s wait in %s; send them with: eventsam track %s",
                 masked(self.uri), self.folder.name, left, self.folder, self.folder,
             )  # fmt: skip
+
+    def _known_card(self, parameters: Mapping[str, str], resume_key: str | None) -> RunCard | None:
+        """Return the folder's card where this is that run going on, None for a run of its own.
+
+        A run that was refused before its first record and is tried again with other values is another run: MLflow
+        keeps a run's parameters for ever.
+        """
+        before = read_card(self.folder)
+        if before is None or (resume_key is not None and before.key != resume_key):
+            return None
+        changed = dict(before.parameters) != dict(parameters)
+        return None if changed and self.metrics_log.newest() is None else before
+
+    def _forget(self) -> None:
+        """Drop what an earlier run of this folder noted of servers."""
+        for path in (*self.outbox.path.parent.glob("mark-*.json"), self.outbox.path):
+            path.unlink(missing_ok=True)
 
     def _follow(self) -> None:
         pause_s, away_since = 0.0, None

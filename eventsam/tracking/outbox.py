@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from eventsam.metrics_log import append_line, records_from
 from eventsam.tracking.card import FOLDER
@@ -47,10 +47,10 @@ class Outbox:
         """Yield (offset behind the entry, entry) from `offset`."""
         yield from records_from(self.path, offset)
 
-    def last_status(self) -> str | None:
+    def last_status(self) -> Status | None:
         """Return the status that was asked for last, None if none was."""
         found = [entry["status"] for _, entry in self.entries() if entry["kind"] == "status"]
-        return str(found[-1]) if found else None
+        return cast(Status, found[-1]) if found else None
 
     def _append(self, **entry: Any) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

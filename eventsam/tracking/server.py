@@ -23,8 +23,8 @@ for _name in ("mlflow.store.db", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
-class ServerAwayError(ConnectionError):
-    """Nobody answers at the tracking URI."""
+class ServerAwayError(ConnectionError, ValueError):
+    """Nobody answers at the tracking URI; a person can mend that."""
 
 
 def connect(uri: str) -> MlflowClient:

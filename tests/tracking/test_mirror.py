@@ -117,6 +117,18 @@ def test_a_folder_made_anew_is_another_run(open_run: OpenRun, tmp_path: Path) ->
     assert catch_up(tmp_path / "old").run_id == first.run_id
 
 
+def test_a_refused_run_tried_again_with_other_values_is_another_run(open_run: OpenRun, store: str) -> None:
+    first = open_run(parameters={"data.dataset": "sintetic"})
+    first.finish("FAILED")
+    second = open_run(parameters={"data.dataset": "synthetic"})
+    second.metrics_log.append({"step": 1, "loss": 3.0})
+    second.finish("FAILED")
+    third = open_run(parameters={"data.dataset": "synthetic"})
+    third.finish("FINISHED")
+    assert first.run_id != second.run_id == third.run_id
+    assert MlflowClient(store).get_run(third.run_id).data.params == {"data.dataset": "synthetic"}
+
+
 def test_two_writers_of_one_name_are_kept_apart(open_run: OpenRun, tmp_path: Path, store: str) -> None:
     mirror = open_run()
     with pytest.raises(RunInUseError, match=r"run is being written by process \d+ on .* since 20"):
