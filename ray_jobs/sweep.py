@@ -7,7 +7,6 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +20,9 @@ from ray_jobs.sweep_plan import SEQUENTIAL, Plan, SweepOptions, num_trials, word
 from ray_jobs.sweep_samples import SampleLibrary
 from ray_jobs.sweep_scheduling import make_scheduler, make_search
 from ray_jobs.sweep_search import NamedPoints
-from ray_jobs.sweep_store import ENDED, FAILED, RUNNING, STOPPED, SweepFolder, TrialState, json_differences
+from ray_jobs.sweep_store import ENDED, FAILED, STOPPED, SweepFolder, TrialState, json_differences
 from ray_jobs.sweep_tracking import SweepTracking
-from ray_jobs.sweep_trial import SCORE, TIME, SweepTrial, TrialSettings
-from ray_jobs.tracked import Tracking
+from ray_jobs.sweep_trial import SweepTrial, TrialSettings
 from search_spaces import load_space
 
 log = logging.getLogger(__name__)
@@ -67,7 +65,9 @@ def check_same(folder: SweepFolder, plan: Plan) -> None:
     changed = json_differences({**before, "code_hash": ""}, {**after, "code_hash": ""})
     if changed:
         shown = "\n  ".join(changed[:20])
-        raise ValueError(f"{folder.path} holds another sweep:\n  {shown}\nundo the change, or start one under a new name")
+        raise ValueError(
+            f"{folder.path} holds another sweep:\n  {shown}\nundo the change, or start one under a new name"
+        )
 
 
 def stated(folder: SweepFolder) -> tuple[str, Any, Any, SweepOptions]:
@@ -86,6 +86,10 @@ class Watcher(tune.Callback):
     names: tuple[str, ...]
     tracking: SweepTracking | None
     say: Any
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing: Ray Tune pickles its callbacks into a record of its own, which is never read."""
+        return {}
 
     def name_of(self, trial: Any) -> str:
         """Return the point of a trial."""

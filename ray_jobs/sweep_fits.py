@@ -44,6 +44,8 @@ class Fitting(Protocol):
     """One seed of a trial, on its way."""
 
     folder: Path
+    rested_s: float
+    """Seconds for which it waited for the scheduler, not for data."""
 
     def advance(self) -> Validation | None:
         """Train to the next validation and return it; None where there is nothing left to train."""
@@ -52,7 +54,7 @@ class Fitting(Protocol):
         """Stop training and give back what it holds."""
 
 
-class _Closed(Exception):
+class _ClosedError(Exception):
     """Unwinds a fit that is not wanted any more."""
 
 
@@ -104,6 +106,7 @@ class InTrialFit:
         self.library, self.parts, self.answers, self.num_threads = library, parts, answers, num_threads
         self._go, self._out = threading.Semaphore(0), queue.Queue[Validation | Exception | None]()
         self._closing = False
+        self.rested_s = 0.0
         self._thread: threading.Thread | None = None
         self._random_state: torch.Tensor | None = None
 
@@ -143,14 +146,14 @@ class InTrialFit:
                 self._out.put(dataclasses.replace(run.reported, finished=True))
                 self._go.acquire()
             self._out.put(None)
-        except _Closed:
+        except _ClosedError:
             self._out.put(None)
         except Exception as error:  # raised again by the one who advances
             self._out.put(error)
 
     def _fit(self, run: TrialRun) -> None:
         if self._closing:
-            raise _Closed
+            raise _ClosedError
         torch.set_num_threads(self.num_threads)
         seed = int(self.recipe.arguments.get("seed", 0))
         torch.manual_seed(seed)
@@ -183,15 +186,20 @@ class InTrialFit:
         return SharedSamples(self.library, Selection(data, tuple(sorted(task.reads)), seed, training))
 
     def _resting(self, run: TrialRun, batches: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Yield the batches; where a validation was reported since the last one, hand it over and wait first."""
+        """Yield the batches; where a validation was reported since the last one, hand it over and wait first.
+
+        The engine takes that rest for a wait for data; `rested_s` says how much of it was none.
+        """
         for batch in batches:
-            yield batch
             if run.reported is not None:
                 said, run.reported = run.reported, None
+                rested = time.perf_counter()
                 self._out.put(said)
                 self._go.acquire()
+                self.rested_s += time.perf_counter() - rested
             if self._closing:
-                raise _Closed
+                raise _ClosedError
+            yield batch
 
 
 @dataclass
@@ -206,6 +214,7 @@ class TrainerFit:
     folder: Path
     resources: Resources
     poll_s: float = 0.1
+    rested_s: float = 0.0
     _thread: threading.Thread | None = field(default=None, repr=False)
     _error: Exception | None = field(default=None, repr=False)
     _offset: int = 0
@@ -242,7 +251,7 @@ class TrainerFit:
         deadline = time.monotonic() + 120
         # A launch that is still starting takes the file away: it is for a run that is under way.
         while self._thread.is_alive() and time.monotonic() < deadline:
-            (self.folder / STOP_FILE).touch()
+            (self.folder / STOP_FILE).write_text("interrupted")
             self._thread.join(1.0)
 
     def _start(self) -> None:

@@ -1,4 +1,4 @@
-"""Where a sweep's trials run: how many at once, with which resources each, checked against the cluster before a start."""
+"""Where a sweep's trials run: how many at once, with what each; checked against the cluster before the start."""
 
 import math
 import os

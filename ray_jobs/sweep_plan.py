@@ -1,4 +1,4 @@
-"""What a sweep is going to do: its points, each with its own effective recipe, and the checks before anything starts."""
+"""What a sweep is going to do: its points, each with its own effective recipe, and the checks before the start."""
 
 import dataclasses
 import hashlib
@@ -175,9 +175,11 @@ def check_builds(plan: Plan) -> tuple[Plan, Catalog]:
     Returns the plan with what was learnt, and the catalog.
 
     Raises:
-        ValueError, KeyError, FileNotFoundError: a part cannot be built, or the metric does not exist; the point is named.
+        ValueError, KeyError, FileNotFoundError: a part cannot be built, or there is no such metric; the point is named.
     """
-    recipes = [(point.name, point.recipe) for point in plan.trials] or [("the recipe", budgeted(plan.recipe, plan.options))]
+    recipes = [(point.name, point.recipe) for point in plan.trials] or [
+        ("the recipe", budgeted(plan.recipe, plan.options))
+    ]
     parts, seen, catalog = KeptParts(), set[str](), None
     for name, recipe in recipes:
         key = json.dumps(sorted(f"{k}={v}" for k, v in flatten(recipe).items() if k.startswith(("task", "data"))))
@@ -196,9 +198,14 @@ def check_builds(plan: Plan) -> tuple[Plan, Catalog]:
         except (ValueError, KeyError, FileNotFoundError) as error:
             drawn = plan.values_of(name)
             where = f"point {name} ({words(plan.space, drawn)})" if drawn else name
-            raise type(error)(f"{where}: {error.args[0] if error.args else error}") from error
+            text = error.args[0] if isinstance(error, KeyError) and error.args else error
+            kind = next(kind for kind in (KeyError, FileNotFoundError, ValueError) if isinstance(error, kind))
+            raise kind(f"{where}: {text}") from error
     assert catalog is not None
-    facts = {"training samples": str(loaders[0].order.num_samples), "validation samples": str(loaders[1].order.num_samples)}
+    facts = {
+        "training samples": str(loaders[0].order.num_samples),
+        "validation samples": str(loaders[1].order.num_samples),
+    }
     return dataclasses.replace(plan, catalog_hash=catalog.hash, facts=facts), catalog
 
 

@@ -23,7 +23,9 @@ class NamedPoints(Searcher):
     and another one is asked for.
     """
 
-    def __init__(self, plan: Plan, folder: SweepFolder, inner: Searcher, unfinished: Sequence[str], num_new: int) -> None:
+    def __init__(
+        self, plan: Plan, folder: SweepFolder, inner: Searcher, unfinished: Sequence[str], num_new: int
+    ) -> None:
         super().__init__(metric=SCORE, mode=plan.space.mode)
         self.plan, self.folder, self.inner = plan, folder, inner
         self.unfinished, self.num_new = list(unfinished), num_new

@@ -1,7 +1,7 @@
 """A sweep's folder: what is swept, its points, what each trial reached, and the journal of the scheduler's decisions.
 
-Every fact is written whole or not at all, by one writer: the trial's process owns `trial.json` and `metrics.jsonl` of its
-point, the driver owns the rest. A driver that is killed loses nothing: the next one reads the folder.
+Every fact is written whole or not at all, by one writer: the trial's process owns `trial.json` and `metrics.jsonl` of
+its point, the driver owns the rest. A driver that is killed loses nothing: the next one reads the folder.
 """
 
 import fcntl
@@ -27,8 +27,9 @@ ENDED = (FINISHED, STOPPED, FAILED)
 class TrialState:
     """What a trial has reached: `values` are the drawn ones (population based training changes them on the way).
 
-    Times are seconds of wall clock, summed over all processes that worked on the trial; `history` tells where its
-    weights came from other trials. `score` is the newest one, the mean over seeds.
+    Times are seconds of wall clock, summed over all processes that worked on the trial; `rest_s` is what it waited for
+    the scheduler. `history` tells where its weights came from other trials. `score` is the newest one, the mean over
+    seeds.
     """
 
     status: str = WAITING
@@ -42,6 +43,7 @@ class TrialState:
     seconds: float = 0.0
     train_s: float = 0.0
     data_wait_s: float = 0.0
+    rest_s: float = 0.0
     starts: int = 0
     history: tuple[Mapping[str, Any], ...] = ()
 
@@ -129,7 +131,9 @@ class SweepFolder:
         """
         if not self.exists:
             known = sorted(path.parent.name for path in self.path.parent.glob("*/sweep.json"))
-            raise FileNotFoundError(f"there is no sweep in {self.path} (sweeps beside it: {', '.join(known) or 'none'})")
+            raise FileNotFoundError(
+                f"there is no sweep in {self.path} (sweeps beside it: {', '.join(known) or 'none'})"
+            )
         record: dict[str, Any] = json.loads((self.path / "sweep.json").read_text())
         if record.pop("version") != VERSION:
             raise ValueError(f"{self.path}/sweep.json was written by another release; start a new sweep")

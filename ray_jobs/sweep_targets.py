@@ -1,9 +1,9 @@
 """What the trials of a sweep share of a frozen teacher: its weights, loaded once per process, and what it says.
 
 A frozen submodule is a function of its input: called without gradients on the same tensors it answers the same. Its
-answers are kept on disk under a hash of weights and inputs. Augmentation changes nothing in that: at one position of one
-seed's order all trials with the same data see the same pixels, augmented or not, and a trial with other data asks under
-another hash.
+answers are kept on disk under a hash of weights and inputs. Augmentation changes nothing in that: at one position of
+one seed's order all trials with the same data see the same pixels, augmented or not, and a trial with other data asks
+under another hash.
 """
 
 import hashlib

@@ -51,7 +51,11 @@ class SweepTracking:
     def end(self, name: str, state: TrialState, best: float | None, num_ended: int) -> None:
         """End a trial's run; the parent learns the best score so far."""
         if best is not None:
-            record = {"step": float(num_ended), "trials_ended": float(num_ended), f"best/{self.plan.space.metric}": best}
+            record = {
+                "step": float(num_ended),
+                "trials_ended": float(num_ended),
+                f"best/{self.plan.space.metric}": best,
+            }
             MetricsLog(self.folder.path / "metrics.jsonl").append(record)
         self.start(name, state.values)
         mirror = self.children.pop(name)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ray import tune
 from ray.exceptions import RayError, RayTaskError
-from scipy import stats
+from scipy.special import stdtrit
 
 from eventsam import checkpoint
 from eventsam.metrics_log import MetricsLog
@@ -23,7 +23,7 @@ from eventsam.unknown_name import unknown_name
 from ray_jobs.cluster import Resources
 from ray_jobs.sweep_fits import Fitting, InTrialFit, TrainerFit, Validation, adopt, keep
 from ray_jobs.sweep_plan import SweepOptions, budgeted
-from ray_jobs.sweep_store import FAILED, FINISHED, RUNNING, TrialFolder, TrialState
+from ray_jobs.sweep_store import FAILED, FINISHED, RUNNING, TrialFolder
 from ray_jobs.sweep_targets import Answers, KeptParts
 from search_spaces import Drawn, Space
 
@@ -119,12 +119,14 @@ class SweepTrial(tune.Trainable):
         settings = self.settings
         self.holding.enter_context(self.place.held())
         self.state = self.place.read_state()
+        self.rested_s = self.state.rest_s
         generation, history = self.state.generation, self.state.history
         cloned = self.pointer if self.pointer and self.pointer["trial"] != self.place.name else None
         if cloned is not None:
             happened = {"from": cloned["trial"], "samples": cloned["samples"], "values": self.values}
             # The same pointer again means that this trial's process died since: what it cloned is in place.
-            generation, history = (generation, history) if happened in history else (generation + 1, (*history, happened))
+            if happened not in history:
+                generation, history = generation + 1, (*history, happened)
         recipe = budgeted(settings.space.apply(from_json(settings.recipe), self.values), settings.options)
         self.batch_size = int(get(recipe, "budget.global_batch_size"))
         first_seed = int(get(recipe, "seed"))
@@ -210,7 +212,8 @@ class SweepTrial(tune.Trainable):
                     train += record["step_s"] * max(0.0, record["step"] - last)
                     wait += record["data_wait_s"] * max(0.0, record["step"] - last)
                     last = record["step"]
-        return {"train_s": train, "data_wait_s": wait}
+        rest = self.rested_s + sum(fitting.rested_s for fitting in self.fits)
+        return {"train_s": train, "data_wait_s": max(0.0, wait - rest), "rest_s": rest}
 
 
 def interval(scores: Sequence[float]) -> tuple[float, float | None, float | None]:
@@ -218,7 +221,7 @@ def interval(scores: Sequence[float]) -> tuple[float, float | None, float | None
     mean = statistics.fmean(scores)
     if len(scores) < 2:
         return mean, None, None
-    half = stats.t.ppf(0.975, len(scores) - 1) * statistics.stdev(scores) / math.sqrt(len(scores))
+    half = stdtrit(len(scores) - 1, 0.975) * statistics.stdev(scores) / math.sqrt(len(scores))
     return mean, mean - float(half), mean + float(half)
 
 

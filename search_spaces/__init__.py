@@ -185,8 +185,9 @@ class Space:
             for other, labels in parameter.only.items():
                 self._check_only(key, other, labels)
             there = first | {other: labels[0] for other, labels in parameter.only.items()}
-            for drawn in (parameter.grid()[0], parameter.grid()[-1]) if isinstance(parameter, Range) else parameter.grid():
-                self.apply(recipe, there | {key: drawn})
+            drawn = parameter.grid()
+            for value in (drawn[0], drawn[-1]) if isinstance(parameter, Range) else drawn:
+                self.apply(recipe, there | {key: value})
 
     def _check_only(self, key: str, other: str, labels: Sequence[str]) -> None:
         if other not in self.parameters:
