@@ -1,6 +1,6 @@
 """Stage-1 throughput of the engine: frozen teacher forward and student step on synthetic tensors, no Ray, no data.
 
-python benchmarks/distill_throughput.py --preset vit_large_patch14_reg4_dinov2 --image-size 518 --batch-size 32
+python -m benchmarks.distill_throughput --preset vit_large_patch14_reg4_dinov2 --image-size 518 --batch-size 32
 Prints images per second and the share of the device's bf16 peak that the arithmetic of the two networks uses; the peak
 is measured with a large matrix product in the same process.
 """

@@ -57,3 +57,8 @@ def speed_row(name: str, ours: float, peer: float, goal: float | None, num_event
     """Return the row of two times in seconds for the same number of events (or frames, slices: `unit` says which)."""
     scale = 1e-6 if unit.startswith("M") else 1.0
     return Row(name, peer / ours, goal, num_events / ours * scale, num_events / peer * scale, unit)
+
+
+def bound_row(name: str, value: float, bound: float, unit: str, *, at_least: bool = False) -> Row:
+    """Return the row of a figure that has to stay below a bound (or, `at_least`, to reach it); `peer` is the bound."""
+    return Row(name, value / bound if at_least else bound / value, 1.0, value, bound, unit)

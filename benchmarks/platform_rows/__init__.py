@@ -1,0 +1,1 @@
+"""Parts of benchmarks.platform: each module has a function `rows(quick)`."""
