@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from eventsam.report.canvas import draw_panels
 from eventsam.report.compare import ComparedRun, Comparison
-from eventsam.report.compare_table import KINDS, Line, label, lines, score_text, shown
+from eventsam.report.compare_table import KINDS, MAX_COLUMNS, Line, label, lines, score_text, shown
 from eventsam.report.page import card, folded, page, picture, section, table
 
 MAX_CURVES = 10
@@ -29,7 +29,7 @@ def comparison_html(comparison: Comparison, title: str) -> str:
     sections = (
         section("Side by side", card(_table(comparison))),
         section("Over seeds", card(_seeds(comparison))),
-        section("Validation", _curves(comparison)),
+        section("Curves", _curves(comparison)),
         section("What all runs share", card(folded(f"{len(comparison.shared)} parameters", _shared(comparison)))),
     )
     count = len(comparison.runs)
@@ -38,14 +38,22 @@ def comparison_html(comparison: Comparison, title: str) -> str:
 
 
 def _table(comparison: Comparison) -> str:
-    """Lay runs out as lines: there may be many of them, and the page scrolls sideways."""
-    rows = list(lines(comparison))
-    head = ("run", *(_head(row) for row in rows))
-    body = [
-        ("", [f"<b>{escape(run.name)}</b>", *(_cell(row, place) for row in rows)])
-        for place, run in enumerate(comparison.runs)
-    ]
-    return table(head, body, "Differing parameters first, then metrics; the best of each in bold")
+    """Lay few runs side by side as columns; many become lines, and the page scrolls sideways."""
+    rows, runs = list(lines(comparison)), comparison.runs
+    caption = "Differing parameters first, then metrics; the best of each in bold"
+    if len(runs) > MAX_COLUMNS:
+        body = [
+            ("", [f"<b>{escape(run.name)}</b>", *(_cell(row, place) for row in rows)]) for place, run in enumerate(runs)
+        ]
+        return table(("run", *(_head(row) for row in rows)), body, caption)
+    body, group = [], ""
+    for row in rows:
+        if row.group != group:
+            group = row.group
+            body.append(("", [f"<b>{escape(group)}</b>", *("" for _ in runs)]))
+        name = label(row.name) if row.group in KINDS.values() else row.name
+        body.append(("", [escape(name), *(_cell(row, place) for place in range(len(runs)))]))
+    return table(("", *(run.name for run in runs)), body, caption)
 
 
 def _head(row: Line) -> str:
