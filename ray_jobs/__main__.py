@@ -13,6 +13,7 @@ from eventsam.engine import NonFiniteLossError
 from eventsam.recipe import load_recipe, recipe_names
 from eventsam.spec import Spec, replace
 from ray_jobs import catalog_commands, event_commands
+from ray_jobs.plan_command import plan
 from ray_jobs.simulate_command import simulate
 from ray_jobs.submit_command import jobs_app, submit
 from ray_jobs.view_command import view
@@ -33,6 +34,7 @@ app.command("info")(event_commands.info_command)
 app.command("convert")(event_commands.convert_command)
 app.command("view")(view)
 app.command("simulate")(simulate)
+app.command("plan")(plan)
 app.command("submit")(submit)
 app.add_typer(jobs_app, name="jobs")
 

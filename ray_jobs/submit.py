@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import secrets
 import shlex
 import time
@@ -17,10 +18,9 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from eventsam.provenance import code_hash
 from eventsam.recipe import load_recipe
-from eventsam.spec import replace
+from eventsam.spec import REQUIRED, Spec, flatten
 from eventsam.unknown_name import unknown_name
 from ray_jobs import pinned
-from ray_jobs.cluster import QUIET_ENVIRONMENT
 from ray_jobs.package import Package
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ STOP_WAIT_S = 60
 LOST_AFTER_S = 300.0
 NOT_JOBS = ("submit", "jobs", "plan")
 INTERRUPTED = 130
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]|^[.-]")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ class Job:
     def __post_init__(self) -> None:
         if self.packages not in PACKAGES:
             raise ValueError(unknown_name("value of --packages", self.packages, PACKAGES))
+        # Ray makes file names of it, and fails late where it cannot.
+        if self.name is not None and _UNSAFE.search(self.name):
+            raise ValueError(f"--name {self.name!r} is no job's name; allowed: letters, digits, '.', '_' and '-'")
 
     @property
     def entrypoint(self) -> str:
@@ -64,7 +68,8 @@ class Job:
     def runtime_environment(self, authenticated: bool) -> dict[str, Any]:
         """Return Ray's runtime_env: the files, the pins, and variables that make both ends speak alike."""
         variables = {
-            **QUIET_ENVIRONMENT,
+            # The job's own ray.init names variables too; without this Ray refuses where both name the same one.
+            "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",
             # What the nodes were started with decides who may talk to them; the job's own processes must follow.
             "RAY_AUTH_MODE": "token" if authenticated else "disabled",
             "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S),
@@ -81,11 +86,14 @@ class Job:
         return environment
 
 
-def check_command(root: Any, words: Sequence[str], package: Package | None) -> None:
+def check_command(
+    root: Any, words: Sequence[str], package: Package | None, changed: Callable[[Spec, list[str] | None], Spec]
+) -> None:
     """Refuse here what the job would refuse on the cluster.
 
-    `root` is the command line (a click group). Unknown commands, options, recipes and recipe values are found, and
-    paths that would lead into the job's own folder, which goes away with it.
+    `root` is the command line (a click group), `changed` applies its `--set` options to a recipe. Unknown commands,
+    options, recipes and recipe values are found, and paths that would lead into the job's own folder, which goes away
+    with it.
 
     Raises:
         ValueError, KeyError: the command makes no sense; click's usage errors pass through.
@@ -99,10 +107,10 @@ def check_command(root: Any, words: Sequence[str], package: Package | None) -> N
         command, rest = command.commands[rest[0]], rest[1:]
     given = command.make_context(said, rest).params
     if "recipe" in given:
-        recipe = load_recipe(given["recipe"])
-        for change in given.get("changes") or ():
-            path, _, value = change.partition("=")
-            recipe = replace(recipe, path, value)
+        stated = flatten(changed(load_recipe(given["recipe"]), given.get("changes")))
+        lacking = [f"--set {path}=VALUE" for path, value in stated.items() if value == REQUIRED]
+        if lacking:
+            raise ValueError(f"recipe {given['recipe']!r} leaves values to you: {' '.join(lacking)}")
     lost = [f"--{name}: {path}" for name, path in given.items() if isinstance(path, Path) and _is_lost(path, package)]
     if lost:
         raise ValueError(
@@ -117,7 +125,8 @@ def submit(client: JobSubmissionClient, job: Job, authenticated: bool) -> str:
     Raises:
         ValueError: a job of this name was submitted before.
     """
-    name = job.name or f"{'-'.join(job.command[:2])}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    words = "-".join(word for word in job.command[:2] if not _UNSAFE.search(word))
+    name = job.name or f"{words}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     known = [details.submission_id for details in client.list_jobs()]
     if name in known:
         raise ValueError(f"a job named {name!r} was submitted to this cluster before; choose another --name")

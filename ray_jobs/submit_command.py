@@ -53,6 +53,7 @@ def submit(
     sent. Ctrl-C leaves the job running.
     """
     from ray_jobs import dashboard, pinned
+    from ray_jobs.__main__ import changed
     from ray_jobs.package import MIB, check_size, survey
     from ray_jobs.submit import Job, check_command
     from ray_jobs.submit import submit as submit_job
@@ -60,7 +61,7 @@ def submit(
     package = None if installed else survey(_project(working_dir), exclude or ())
     pins = pinned.pins(None if installed else working_dir)
     job = Job(tuple(command), package, pins, packages, _variables(environment), python, name, entrypoint_cpus)
-    check_command(context.find_root().command, command, package)
+    check_command(context.find_root().command, command, package, changed)
     if package is not None:
         check_size(package, max_upload_mib)
     found = dashboard.probe(dashboard.dashboard_address(address))

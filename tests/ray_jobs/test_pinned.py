@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_constraints_decide_and_the_environment_fills_in(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(
-        '[project]\nname = "x"\ndependencies = ["NumPy>=2", "ray[data,train]>=2", "typer ; python_version > \'3\'", "no-such"]'
+        '[project]\nname = "x"\n'
+        'dependencies = ["NumPy>=2", "ray[data,train]>=2", "typer ; python_version > \'3\'", "no-such"]'
     )
     (tmp_path / "constraints.txt").write_text("numpy==1.2.3  # why\nmypy==9\n\nray == 0.1 ; sys_platform == 'linux'\n")
     here = importlib.metadata.version("typer")

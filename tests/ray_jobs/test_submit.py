@@ -1,8 +1,9 @@
-"""Submitted commands: what is refused before anything is sent, what is sent, how the log and the exit code come back."""
+"""Submitted commands: what is refused before anything is sent, what is sent, how log and exit code come back."""
 
 import io
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,13 +38,13 @@ def submit(*words: str) -> Result:
 
 def test_what_is_sent(cluster: DashboardStandIn, tmp_path: Path) -> None:
     result = submit("--env", "NCCL_DEBUG=INFO", "--name", "first", "--json", str(tmp_path / "out.json"),
-                    "--", "train", "fuse", "--runs", "/shared/my runs", "--set", "budget.num_samples=5")  # fmt: skip
+                    "--", "train", "reconstruct", "--runs", "/shared/my runs", "--set", "data.root=/d")  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "one\ntwo\nthree\n" in result.output
     (sent,) = cluster.submitted
     assert sent["entrypoint"] == (
-        "python -m ray_jobs.pinned && exec python -m ray_jobs train fuse --runs '/shared/my runs' "
-        "--set budget.num_samples=5"
+        "python -m ray_jobs.pinned && exec python -m ray_jobs train reconstruct --runs '/shared/my runs' "
+        "--set data.root=/d"
     )
     variables = sent["runtime_env"]["env_vars"]
     assert variables["NCCL_DEBUG"] == "INFO"
@@ -78,7 +79,8 @@ def test_packages_are_installed_where_asked(cluster: DashboardStandIn) -> None:
         (("catalog", "lits"), "did you mean 'list'"),
         (("train", "fues", "--runs", "/r"), "did you mean 'fuse'"),
         (("train", "fuse", "--runs", "/r", "--set", "budget.num_sample=3"), "did you mean 'num_samples'"),
-        (("train", "fuse"), "--runs: runs would lie in the job's own folder on one node"),
+        (("train", "reconstruct", "--runs", "/r"), "leaves values to you: --set data.root=VALUE"),
+        (("train", "reconstruct", "--set", "data.root=/d"), "--runs: runs would lie in the job's own folder"),
     ],
 )
 def test_nonsense_is_refused_before_anything_is_sent(
@@ -88,6 +90,12 @@ def test_nonsense_is_refused_before_anything_is_sent(
     assert result.exit_code != 0
     assert message in str(result.exception)
     assert cluster.authorizations == []
+
+
+def test_names_are_safe_for_files(cluster: DashboardStandIn) -> None:
+    assert "is no job's name" in str(submit("--name", "a/b", "--", "catalog", "list").exception)
+    assert submit("--no-wait", "--", "report", "/shared/runs/fused").exit_code == 0
+    assert re.fullmatch(r"report-\d{8}-\d{6}-[0-9a-f]{4}", cluster.submitted[0]["submission_id"])
 
 
 def test_unknown_options_are_usage_errors(cluster: DashboardStandIn) -> None:

@@ -67,8 +67,14 @@ class DashboardStandIn:
         asked = await request.json()
         self.submitted.append(asked)
         name = asked["submission_id"]
-        self.jobs[name] = {"type": "SUBMISSION", "submission_id": name, "entrypoint": asked["entrypoint"],
-                           "metadata": asked["metadata"], "start_time": 1_700_000_000_000, "status": "RUNNING"}  # fmt: skip
+        self.jobs[name] = {
+            "type": "SUBMISSION",
+            "submission_id": name,
+            "entrypoint": asked["entrypoint"],
+            "metadata": asked["metadata"],
+            "start_time": 1_700_000_000_000,
+            "status": "RUNNING",
+        }
         return web.json_response({"job_id": name, "submission_id": name})
 
     async def _details(self, request: web.Request) -> web.Response:
