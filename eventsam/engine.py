@@ -250,9 +250,10 @@ class Fit:
 
     def _raise_failed_write(self) -> None:
         """Raise what the first worker could not write, on all workers at the same step."""
-        failed = self.run.gather(np.array([float(self.writer.error is not None)]))
-        if self.writer.error is not None:
-            raise self.writer.error
+        error = self.writer.error  # once: the writer may fail while the others answer
+        failed = self.run.gather(np.array([float(error is not None)]))
+        if error is not None:
+            raise error
         if any(float(value[0]) for value in failed):
             raise CheckpointWriteError(f"the first worker could not write to {self.storage.location}")
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ParamSpec
 
 import typer
 
+from eventsam.checkpoint import CheckpointWriteError
 from eventsam.engine import NonFiniteLossError
 from eventsam.recipe import load_recipe, recipe_names
 from eventsam.spec import Spec, replace
@@ -20,11 +21,12 @@ from ray_jobs.view_command import view
 
 P = ParamSpec("P")
 
-OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, BAD_INPUT, INTERRUPTED, PREEMPTED = 0, 1, 2, 130, 143
 
 app = typer.Typer(
     help="Event-camera vision trained, swept and compared on a Ray cluster.\n\n"
-    "Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted (a checkpoint was saved).",
+    "Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted, 143 preempted by SIGTERM (a "
+    "checkpoint was saved).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -44,6 +46,10 @@ TrackingUri = Annotated[
     str | None, typer.Option(help="MLflow tracking URI; default: a SQLite file in the runs' folder.")
 ]
 Workers = Annotated[int, typer.Option(min=0, help="Ray Train workers; 0 trains in this process, restarted by nobody.")]
+WorkerRange = Annotated[
+    str,
+    typer.Option("--workers", help="Ray Train workers: a number, or an elastic range as in 1-4; 0: in this process."),
+]
 Cpus = Annotated[float, typer.Option(min=0.01, help="Logical CPUs per worker.")]
 Gpus = Annotated[float, typer.Option(min=0.0, help="GPUs per worker.")]
 Threads = Annotated[int, typer.Option(min=0, help="Torch threads per worker; 0 shares this machine's cores.")]
@@ -99,7 +105,14 @@ def train(
     name: Annotated[str | None, typer.Option(help="The run's folder below --runs; default: recipe and time.")] = None,
     runs: Runs = Path("runs"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of this --name.")] = False,
-    workers: Workers = 1,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(help="Keep checkpoints below this folder or s3:// URL, by run name; default: in the run."),
+    ] = None,
+    accept_new_catalog: Annotated[
+        bool, typer.Option("--accept-new-catalog", help="Resume although the catalog's content changed.")
+    ] = False,
+    workers: WorkerRange = "1",
     cpus_per_worker: Cpus = 1.0,
     gpus_per_worker: Gpus = 0.0,
     threads: Threads = 0,
@@ -108,25 +121,27 @@ def train(
     json_file: JsonFile = None,
 ) -> None:
     """Train a recipe with Ray Data and Ray Train, tracked by MLflow."""
-    from ray_jobs.cluster import Resources, connected
+    from ray_jobs.cluster import Resources, connected, parse_workers
     from ray_jobs.supervise import Tracking
     from ray_jobs.supervise import train as run_training
+    from ray_jobs.train import Keeping, below
 
     spec = changed(load_recipe(recipe), changes)
     folder = run_folder(runs, name or f"{recipe}-{datetime.now():%Y%m%d-%H%M%S}", resume)
-    resources = Resources(workers, cpus_per_worker, gpus_per_worker, threads)
+    resources = Resources(parse_workers(workers), cpus_per_worker, gpus_per_worker, threads)
+    keeping = Keeping(checkpoints and below(checkpoints, folder.name), accept_new_catalog)
     with connected(num_cpus=resources.logical_cpus):
-        outcome = run_training(spec, folder, resources, Tracking(experiment, tracking_uri))
+        outcome = run_training(spec, folder, resources, Tracking(experiment, tracking_uri), keeping)
     metrics = {key: round(value, 6) for key, value in outcome.metrics.items()}
     typer.echo(f"{outcome.status} at step {outcome.step}: {json.dumps(metrics)}")
     typer.echo(f"best checkpoint: {outcome.best}")
     write_json(json_file, {"status": outcome.status, "step": outcome.step, "metrics": dict(outcome.metrics),
                            "checkpoint": str(outcome.checkpoint), "best": str(outcome.best)})  # fmt: skip
-    if outcome.status == "interrupted":
+    if outcome.status != "finished":
         typer.echo(
             f"go on with: eventsam train {recipe} --name {folder.name} --runs {runs} --resume and the same --set"
         )
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(PREEMPTED if outcome.status == "preempted" else INTERRUPTED)
 
 
 @app.command()
@@ -208,7 +223,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     try:
         app()
-    except NonFiniteLossError as error:
+    except (NonFiniteLossError, CheckpointWriteError) as error:
         typer.echo(f"stopped: {error}", err=True)
         sys.exit(FAILED)
     except (ValueError, KeyError, FileNotFoundError, FileExistsError) as error:

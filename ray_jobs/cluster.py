@@ -21,23 +21,40 @@ QUIET_ENVIRONMENT = {
 LOGICAL_CPUS = 4
 """The trainer and the readers of one run need them; on a laptop of two cores they take turns."""
 
+CPUS_FOR_READING = 1
+"""What the workers must leave free: readers that get no CPU are waited for in silence."""
+
 
 @dataclass(frozen=True)
 class Resources:
     """What one run asks of the cluster.
 
     With `num_workers` 0 the training runs in this very process (Ray Train's local mode): it starts at once and takes no
-    memory twice, but nobody restarts it. Its data still come from Ray Data.
+    memory twice, but nobody restarts it. Its data still come from Ray Data. A pair (least, most) is elastic: the run
+    takes as many workers as the cluster has room for, looks again every `resize_every_s` and after every loss.
     """
 
-    num_workers: int = 1
+    num_workers: int | tuple[int, int] = 1
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
     threads_per_worker: int = 0
+    resize_every_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.num_workers, tuple) and not 1 <= self.num_workers[0] <= self.num_workers[1]:
+            raise ValueError(f"num_workers {self.num_workers} is no range: write (least, most) with 1 <= least <= most")
+
+    @property
+    def min_workers(self) -> int:
+        """The least number of workers that the run starts with."""
+        return self.num_workers[0] if isinstance(self.num_workers, tuple) else self.num_workers
 
     @property
     def num_threads(self) -> int:
-        """Torch threads per worker: as stated, else this machine's cores shared by the workers."""
+        """Torch threads per worker: as stated, else this machine's cores shared by the workers, were there the most.
+
+        The same for every number of workers in a range: sums that threads share depend on how many there are.
+        """
         return self.threads_per_worker or max(1, (os.cpu_count() or 1) // self.num_shares)
 
     @property
@@ -47,8 +64,20 @@ class Resources:
 
     @property
     def num_shares(self) -> int:
-        """Into how many parts a global batch is cut."""
-        return max(1, self.num_workers)
+        """Into how many parts a global batch is cut, at most."""
+        return max(1, self.num_workers[1] if isinstance(self.num_workers, tuple) else self.num_workers)
+
+
+def parse_workers(text: str) -> int | tuple[int, int]:
+    """Read a number of workers, or an elastic range as in `1-4`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    least, dash, most = text.partition("-")
+    if not least.isdecimal() or (dash and not most.isdecimal()):
+        raise ValueError(f"--workers {text!r} is no number of workers; write a number, or a range as in 1-4")
+    return (int(least), int(most)) if dash else int(least)
 
 
 @contextmanager
@@ -92,15 +121,16 @@ def check_resources(resources: Resources) -> None:
         ValueError: the sum does not fit; it is shown.
     """
     have = ray.cluster_resources()
-    need_cpus = resources.num_workers * resources.cpus_per_worker + 1
-    need_gpus = resources.num_workers * resources.gpus_per_worker
+    num_workers = resources.min_workers
+    need_cpus = num_workers * resources.cpus_per_worker + CPUS_FOR_READING
+    need_gpus = num_workers * resources.gpus_per_worker
     if need_cpus > have.get("CPU", 0):
         raise ValueError(
-            f"{resources.num_workers} workers x {resources.cpus_per_worker} CPU + 1 CPU for reading = {need_cpus} "
-            f"CPUs, but the cluster has {have.get('CPU', 0)}"
+            f"{num_workers} workers x {resources.cpus_per_worker} CPU + {CPUS_FOR_READING} CPU for reading = "
+            f"{need_cpus} CPUs, but the cluster has {have.get('CPU', 0)}"
         )
     if need_gpus > have.get("GPU", 0):
         raise ValueError(
-            f"{resources.num_workers} workers x {resources.gpus_per_worker} GPU = {need_gpus} GPUs, but the cluster "
+            f"{num_workers} workers x {resources.gpus_per_worker} GPU = {need_gpus} GPUs, but the cluster "
             f"has {have.get('GPU', 0)}"
         )

@@ -21,8 +21,9 @@ from eventsam.tracking.parameters import nearest_recipe, note_of, parameters_of
 from eventsam.tracking.system_usage import watched_usage
 from ray_jobs.cluster import Resources
 from ray_jobs.cluster_usage import cluster_usage
+from ray_jobs.termination import ask_to_stop, stopping_on_sigterm
 from ray_jobs.tracked import Tracking, keep_results
-from ray_jobs.train import STOP_FILE, Outcome, launch
+from ray_jobs.train import Keeping, Outcome, launch
 
 log = logging.getLogger(__name__)
 console = Console(stderr=True)
@@ -30,10 +31,13 @@ console = Console(stderr=True)
 T = TypeVar("T")
 
 
-def train(recipe: Spec, folder: Path, resources: Resources, tracking: Tracking) -> Outcome:
+def train(
+    recipe: Spec, folder: Path, resources: Resources, tracking: Tracking, keeping: Keeping | None = None
+) -> Outcome:
     """Train a recipe in `folder` with progress on the screen and everything mirrored to MLflow.
 
-    Ctrl-C saves a checkpoint and ends with status "interrupted"; a second one gives up at once.
+    Ctrl-C saves a checkpoint and ends with status "interrupted", SIGTERM with "preempted"; a second one gives up at
+    once.
 
     Raises:
         RunInUseError: another process trains this run.
@@ -49,7 +53,7 @@ def train(recipe: Spec, folder: Path, resources: Resources, tracking: Tracking) 
     status: Status = "FAILED"
     try:
         with watched_usage(folder, cluster_usage):
-            outcome = _watched(lambda: launch(recipe, folder, resources), folder, _num_steps(recipe))
+            outcome = _watched(lambda: launch(recipe, folder, resources, keeping=keeping), folder, _num_steps(recipe))
         status = "FINISHED" if outcome.status == "finished" else "KILLED"
         mirror.tag({"catalog_hash": outcome.catalog_hash})
         if tracking.register is not None and status == "FINISHED":
@@ -88,7 +92,7 @@ def _watched(run: Callable[[], T], folder: Path, num_steps: int) -> T:
 
     thread = threading.Thread(target=target, name="training", daemon=True)
     thread.start()
-    with _Display(folder, num_steps) as display:
+    with stopping_on_sigterm(folder), _Display(folder, num_steps) as display:
         stops = 0
         while not done.is_set():
             try:
@@ -98,7 +102,7 @@ def _watched(run: Callable[[], T], folder: Path, num_steps: int) -> T:
                 stops += 1
                 if stops > 1:
                     raise
-                (folder / STOP_FILE).touch()
+                ask_to_stop(folder, "interrupted")
                 console.print("stopping: saving a checkpoint first (Ctrl-C again gives up at once)")
     if errors:
         raise errors[0]

@@ -2,94 +2,63 @@
 
 import dataclasses
 import json
-import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import ray.data
 import ray.train
 import torch
-import torch.distributed
 from numpy.typing import NDArray
-from ray.data import ExecutionOptions
-from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer, prepare_model
-from torch import nn
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig
 
 from datasets_catalog import load_dataset
-from eventsam import checkpoint
 from eventsam.catalog import absolute, open_catalog
+from eventsam.checkpoint import (
+    CheckpointWriteError,
+    Storage,
+    check_catalog,
+    open_storage,
+    place,
+    warn_of_other_code,
+)
 from eventsam.engine import NonFiniteLossError, evaluate, fit
 from eventsam.loading import Loader, make_loader
-from eventsam.metrics_log import MetricsLog
-from eventsam.order import Layout
 from eventsam.recipe import Recipe, recipe_hash
 from eventsam.spec import Spec, build, differences, from_json, replace, to_json
 from eventsam.tasks.task import Batch, Task
 from eventsam.tasks.trained import resolve
 from ray_jobs import pipeline
+from ray_jobs.audit import audited
 from ray_jobs.cluster import Resources, check_resources
+from ray_jobs.elastic import ElasticTorchTrainer, allowed_sizes
+from ray_jobs.ray_run import RayRun
+from ray_jobs.streams import SizedStream, StreamsBySize
+from ray_jobs.termination import STOP_FILE, TERMINATED, SigtermInWorkers, ask_to_stop, listening
 
-log = logging.getLogger(__name__)
 
-STOP_FILE = "stop"
+@dataclass(frozen=True)
+class Keeping:
+    """Where a run's checkpoints are kept, and what is accepted and written down when it goes on from them.
 
+    `checkpoints` is a folder or an `s3://` URL for this run alone; None: where they were, else below the run's folder.
+    `accept_new_catalog` goes on although the catalog's content changed since the checkpoint. `audit` writes down the
+    sample ids of every batch that a worker takes (`ray_jobs.audit`).
+    """
 
-@dataclass
-class RayRun:
-    """A run on a Ray Train worker."""
-
-    folder: Path
-    device: torch.device = field(default_factory=ray.train.torch.get_device)
-    rank: int = field(default_factory=lambda: ray.train.get_context().get_world_rank())
-    world_size: int = field(default_factory=lambda: ray.train.get_context().get_world_size())
-
-    def wrap(self, task: Task) -> nn.Module:
-        """Return the task in DDP where there is more than one worker."""
-        if self.world_size == 1:
-            return task
-        return cast(nn.Module, prepare_model(task, move_to_device=False))
-
-    def restore(self) -> Path | None:
-        """Return the newest checkpoint of the run's folder."""
-        return checkpoint.latest(self.folder / "checkpoints")
-
-    def report(self, record: Mapping[str, float]) -> None:
-        """Append to the run's log, once for all workers; a validation also goes to Ray, where sweeps listen."""
-        if self.rank == 0:
-            MetricsLog(self.folder / "metrics.jsonl").append(record)
-        if any(name.startswith("val/") for name in record):
-            ray.train.report(dict(record))
-
-    def gather(self, values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        """Return every worker's rows; workers may hold different numbers of them."""
-        if self.world_size == 1:
-            return [values]
-        table = torch.from_numpy(np.atleast_2d(values)).to(self.device)
-        counts = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.world_size)]
-        torch.distributed.all_gather(counts, torch.tensor([len(table)], device=self.device))
-        longest = max(int(count) for count in counts)
-        padded = torch.zeros(longest, table.shape[1], dtype=table.dtype, device=self.device)
-        padded[: len(table)] = table
-        tables = [torch.zeros_like(padded) for _ in range(self.world_size)]
-        torch.distributed.all_gather(tables, padded)
-        shape = values.shape[1:] if values.ndim > 1 else values.shape
-        rows = [table[: int(count)].cpu().numpy() for table, count in zip(tables, counts, strict=True)]
-        return [array.reshape(-1, *shape) if values.ndim > 1 else array.reshape(shape) for array in rows]
-
-    def stopping(self) -> bool:
-        """Say whether the run's folder holds a stop file, as the first worker sees it."""
-        asked = np.array([float((self.folder / STOP_FILE).exists())])
-        return bool(self.gather(asked)[0][0])
+    checkpoints: str | None = None
+    accept_new_catalog: bool = False
+    audit: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a launch ended: `status` is "finished" or "interrupted"; `best` is the best checkpoint, else the last one."""
+    """How a launch ended: finished, interrupted or preempted; `best` is the best checkpoint, else the last one."""
 
     status: str
     folder: Path
@@ -121,49 +90,70 @@ def prepare(recipe: Spec) -> tuple[Spec, Recipe, Loader, Loader]:
     return recipe, built, loaders[0], loaders[1]
 
 
-def launch(recipe: Spec, folder: Path, resources: Resources, *, max_failures: int = 3) -> Outcome:
-    """Train a recipe on the connected cluster; goes on from `folder`'s newest checkpoint where it holds one.
+def launch(
+    recipe: Spec,
+    folder: Path,
+    resources: Resources,
+    *,
+    max_failures: int = 3,
+    keeping: Keeping | None = None,
+) -> Outcome:
+    """Train a recipe on the connected cluster; goes on from the run's newest whole checkpoint where there is one.
 
     Blocks until the end. A file named `stop` in `folder` makes the workers save a checkpoint and end.
 
     Raises:
         NonFiniteLossError: the loss became NaN or infinite.
+        CheckpointWriteError: checkpoints cannot be written, found before the first step or when the storage filled.
         ValueError: the recipe does not fit its data or the cluster, or `folder` holds another recipe's run.
     """
     recipe, built, training, validation = prepare(recipe)
     check_resources(resources)
+    sizes = allowed_sizes(resources, built.budget)
     folder = absolute(folder)
-    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    keeping = keeping or Keeping()
+    location = place(folder / "checkpoints", keeping.checkpoints)
+    storage = open_storage(location, folder / "checkpoints")
+    storage.probe(0)
+    _check_same_run(storage, folder, recipe, training.catalog.hash, keeping.accept_new_catalog)
     (folder / STOP_FILE).unlink(missing_ok=True)
-    _check_same_recipe(folder, recipe)
+    if TERMINATED.is_set():
+        ask_to_stop(folder, "preempted")
     (folder / "recipe.json").write_text(json.dumps(to_json(recipe), indent=1))
     batch_size = built.budget.global_batch_size
-    layout = pipeline.layout_of(training, 0, built.budget.num_steps * batch_size, batch_size, resources.num_shares)
+    streams = {
+        "train": SizedStream(training, 0, built.budget.num_steps * batch_size, batch_size),
+        "val": SizedStream(validation, 0, validation.order.num_samples, batch_size),
+    }
     config = {
-        "recipe": to_json(recipe),
-        "folder": folder,
-        "training": training,
-        "validation": validation,
-        "layout": layout,
-        "num_threads": resources.num_threads,
-    }
-    datasets = {
-        "train": lambda: _rest_of_stream(training, layout, folder / "checkpoints"),
-        "val": _whole_stream(validation, batch_size, resources.num_shares),
-    }
-    returned = _run(_train_worker, config, datasets, resources, folder, max_failures)
+        "recipe": to_json(recipe), "folder": folder, "location": location, "streams": streams,
+        "num_threads": resources.num_threads, "accept_new_catalog": keeping.accept_new_catalog, "audit": keeping.audit,
+    }  # fmt: skip
+    datasets = {"train": lambda: _rest_of_stream(streams["train"], storage), "val": lambda: streams["val"]}
+    returned = _run(_train_worker, config, datasets, resources, folder, max_failures, sizes)
     if "error" in returned:
-        raise (ValueError if returned["finite"] else NonFiniteLossError)(returned["error"])
-    last = folder / "checkpoints" / returned["checkpoint"]
+        raise ERRORS[returned["kind"]](returned["error"])
+    storage.mirror()
     return Outcome(
         returned["status"],
         folder,
         returned["step"],
         returned["metrics"],
-        last,
+        storage.folder(returned["checkpoint"]),
         resolve(folder),
         training.catalog.hash,
     )
+
+
+ERRORS = {"nonfinite": NonFiniteLossError, "input": ValueError, "storage": CheckpointWriteError}
+"""What a worker's error becomes where the launch was called."""
+
+
+def below(location: str, name: str) -> str:
+    """Return the place of a run's checkpoints below a folder or URL that many runs share; a URL's options stay."""
+    address, question, options = location.partition("?")
+    return f"{address.rstrip('/')}/{name}{question}{options}"
 
 
 def launch_evaluation(
@@ -171,39 +161,51 @@ def launch_evaluation(
 ) -> dict[str, NDArray[np.float64]]:
     """Evaluate a task on a loader's samples on the connected cluster; return the merged metric states as arrays."""
     check_resources(resources)
-    layout = _whole_layout(loader, global_batch_size, resources.num_shares)
-    config = {"task": to_json(task), "folder": absolute(folder), "layout": layout, "num_threads": resources.num_threads}
-    datasets = {"eval": _whole_stream(loader, global_batch_size, resources.num_shares)}
-    return _run(_evaluation_worker, config, datasets, resources, absolute(folder), max_failures=1)
+    stream = SizedStream(loader, 0, loader.order.num_samples, global_batch_size)
+    config = {"task": to_json(task), "folder": absolute(folder), "stream": stream, "num_threads": resources.num_threads}
+    return _run(_evaluation_worker, config, {"eval": lambda: stream}, resources, absolute(folder), max_failures=1)
 
 
 def _run(
     worker: Callable[[dict[str, Any]], Any],
     config: dict[str, Any],
-    datasets: Mapping[str, Any],
+    streams: Mapping[str, Callable[[], SizedStream]],
     resources: Resources,
     folder: Path,
     max_failures: int,
+    sizes: tuple[int, ...] | None = None,
 ) -> Any:
-    trainer = TorchTrainer(
+    """Run a worker function; Ray Train asks for the streams, and cuts them, at every start of its workers."""
+    elastic = isinstance(resources.num_workers, tuple)
+    sizes = sizes or (resources.num_shares,)
+    local = not resources.num_workers
+    trainer = ElasticTorchTrainer(
         worker,
+        sizes=sizes,
         train_loop_config=config,
         scaling_config=ScalingConfig(
-            num_workers=resources.num_workers,
+            num_workers=(sizes[0], sizes[-1]) if elastic else resources.num_workers,
             use_gpu=resources.gpus_per_worker > 0,
-            resources_per_worker=_per_worker(resources) if resources.num_workers else None,
+            resources_per_worker=None if local else _per_worker(resources),
+            elastic_resize_monitor_interval_s=resources.resize_every_s,
         ),
         run_config=RunConfig(
             # Ray would resume a finished run of the same name by itself; positions are this project's own to keep.
             name=f"{folder.name}-{uuid.uuid4().hex[:8]}",
             storage_path=str(folder / "ray"),
             failure_config=FailureConfig(max_failures=max_failures, controller_failure_limit=20),
+            callbacks=[SigtermInWorkers()],
         ),
-        datasets=dict(datasets),
-        dataset_config=DataConfig(execution_options=ExecutionOptions(preserve_order=True)),
+        # In local mode Ray Train cuts nothing: there is one worker, and it is this process.
+        datasets={name: _dataset_of_one(make) if local else make for name, make in streams.items()},
+        dataset_config=StreamsBySize(),
         torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
     )
     return trainer.fit().return_value
+
+
+def _dataset_of_one(make: Callable[[], SizedStream]) -> Callable[[], ray.data.Dataset]:
+    return lambda: make().dataset(1)
 
 
 def _per_worker(resources: Resources) -> dict[str, float]:
@@ -216,38 +218,48 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
     recipe_spec = from_json(config["recipe"])
     torch.manual_seed(recipe_spec.arguments.get("seed", 0))
     recipe: Recipe = build(recipe_spec)
-    folder, layout, training = config["folder"], config["layout"], config["training"]
-    run = RayRun(folder)
+    folder, streams = config["folder"], config["streams"]
+    storage = open_storage(config["location"], folder / "checkpoints")
+    run = RayRun(folder, storage=storage)
+    training = streams["train"].loader
+
+    def batches(name: str, position: int) -> Iterable[Mapping[str, Any]]:
+        layout = dataclasses.replace(streams[name], start=position).layout(run.world_size)
+        return pipeline.batches(ray.train.get_dataset_shard(name), layout, run.rank)
 
     def training_batches(position: int) -> Iterable[Mapping[str, Any]]:
-        rest = dataclasses.replace(layout, start=position)
-        return pipeline.batches(ray.train.get_dataset_shard("train"), rest, run.rank)
-
-    def validation_batches() -> Iterable[Mapping[str, Any]]:
-        whole = _whole_layout(config["validation"], layout.global_batch_size, layout.num_workers)
-        return pipeline.batches(ray.train.get_dataset_shard("val"), whole, run.rank)
+        taken = batches("train", position)
+        names = partial(identify, training)
+        return audited(taken, folder, run.rank, run.world_size, names) if config["audit"] else taken
 
     try:
-        summary = fit(
-            recipe.task,
-            training_batches,
-            optimizer=recipe.optimizer,
-            budget=recipe.budget,
-            run=run,
-            folder=folder / "checkpoints",
-            recipe=recipe_spec,
-            catalog_hash=training.catalog.hash,
-            validation=validation_batches,
-            monitor=recipe.monitor,
-            identify=lambda batch: identify(training, batch),
-        )
+        with listening():
+            summary = fit(
+                recipe.task,
+                training_batches,
+                optimizer=recipe.optimizer,
+                budget=recipe.budget,
+                run=run,
+                folder=folder / "checkpoints",
+                recipe=recipe_spec,
+                catalog_hash=training.catalog.hash,
+                validation=lambda: batches("val", 0),
+                monitor=recipe.monitor,
+                identify=partial(identify, training),
+                storage=storage,
+                write_behind=True,
+                accept_new_catalog=config["accept_new_catalog"],
+            )
     except NonFiniteLossError as error:
         # All workers see it at the same step and none would do better on a second try.
-        return {"error": str(error), "finite": False}
+        return {"error": str(error), "kind": "nonfinite"}
+    except CheckpointWriteError as error:
+        # So do they this one.
+        return {"error": str(error), "kind": "storage"}
     except (ValueError, KeyError) as error:
         if run.world_size > 1:
             raise  # the others wait for this worker: let Ray stop them
-        return {"error": str(error), "finite": True}
+        return {"error": str(error), "kind": "input"}
     last = summary.checkpoint.name if summary.checkpoint else ""
     return {"status": summary.status, "step": summary.step, "metrics": dict(summary.metrics), "checkpoint": last}
 
@@ -257,7 +269,7 @@ def _evaluation_worker(config: dict[str, Any]) -> dict[str, NDArray[np.float64]]
     task: Task = build(from_json(config["task"]))
     run = RayRun(config["folder"])
     shard = ray.train.get_dataset_shard("eval")
-    states = evaluate(task, pipeline.batches(shard, config["layout"], run.rank), run)
+    states = evaluate(task, pipeline.batches(shard, config["stream"].layout(run.world_size), run.rank), run)
     return {name: state.to_array() for name, state in states.items()}
 
 
@@ -266,27 +278,20 @@ def identify(loader: Loader, batch: Batch) -> list[str]:
     return [loader.catalog.row(int(index))["sample_id"] for index in batch["sample_index"]]
 
 
-def _rest_of_stream(loader: Loader, layout: Layout, checkpoints: Path) -> ray.data.Dataset:
-    """Return the samples after the newest checkpoint; Ray Train asks for it at every start of its workers."""
-    newest = checkpoint.latest(checkpoints)
-    start = checkpoint.read_state(newest).position if newest else 0
-    return pipeline.stream(loader, dataclasses.replace(layout, start=start))
+def _rest_of_stream(stream: SizedStream, storage: Storage) -> SizedStream:
+    """Return the samples after the newest checkpoint."""
+    newest = storage.newest()
+    return dataclasses.replace(stream, start=storage.state(newest).position if newest else 0)
 
 
-def _whole_layout(loader: Loader, global_batch_size: int, num_workers: int) -> Layout:
-    return pipeline.layout_of(loader, 0, loader.order.num_samples, global_batch_size, num_workers)
-
-
-def _whole_stream(loader: Loader, global_batch_size: int, num_workers: int) -> Callable[[], Any]:
-    layout = _whole_layout(loader, global_batch_size, num_workers)
-    return lambda: pipeline.stream(loader, layout)
-
-
-def _check_same_recipe(folder: Path, recipe: Spec) -> None:
-    newest = checkpoint.latest(folder / "checkpoints")
+def _check_same_run(storage: Storage, folder: Path, recipe: Spec, catalog_hash: str, accept_new_catalog: bool) -> None:
+    """Refuse to go on with another recipe's or catalog's run; warn where the code changed."""
+    newest = storage.newest()
     if newest is None:
         return
-    before = checkpoint.read_state(newest).recipe
-    if recipe_hash(before) != recipe_hash(recipe):
-        shown = "\n  ".join(differences(before, recipe)[:20])
+    before = storage.state(newest)
+    if recipe_hash(before.recipe) != recipe_hash(recipe):
+        shown = "\n  ".join(differences(before.recipe, recipe)[:20])
         raise ValueError(f"{folder} holds the run of another recipe:\n  {shown}\nchoose another folder")
+    check_catalog(before, storage.folder(newest), catalog_hash, accept_new_catalog)
+    warn_of_other_code(before, storage.folder(newest))

@@ -1,8 +1,12 @@
 """The loop: exact resume, accumulation, what is logged, and how it stops."""
 
 import copy
+import dataclasses
+import errno
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from eventsam import checkpoint
-from eventsam.engine import Budget, LocalRun, Monitor, NonFiniteLossError, evaluate, fit, summarize
+from eventsam.checkpoint import CheckpointWriteError, LocalStorage, Snapshot
+from eventsam.engine import Budget, LocalRun, Monitor, NonFiniteLossError, Summary, Wish, evaluate, fit, summarize
 from eventsam.metrics.state import MetricState, PerSample
 from eventsam.optim import AdamW
 from eventsam.spec import Spec, spec
@@ -207,3 +212,114 @@ def test_bfloat16_trains(tmp_path: Path) -> None:
     exact = run_fit(tmp_path / "exact", BUDGET)
     assert losses(run)[1] == pytest.approx(losses(exact)[1], rel=0.05)
     assert losses(run) != losses(exact)
+
+
+class Asked(LocalRun):
+    """Is asked for something once, at a step."""
+
+    wish: Wish = False
+    at_step: int = 0
+
+    def stopping(self) -> Wish:
+        return self.wish if self.records[-1]["step"] == self.at_step else False
+
+
+def asked(folder: Path, wish: Wish, at_step: int) -> Asked:
+    run = Asked(folder)
+    run.wish, run.at_step = wish, at_step
+    return run
+
+
+def test_a_preempted_run_says_so_and_goes_on(tmp_path: Path) -> None:
+    whole = losses(run_fit(tmp_path / "whole", BUDGET))
+    torch.manual_seed(0)
+    run = asked(tmp_path / "cut", "preempted", 7)
+    summary = fit_summary(run, tmp_path / "cut")
+    assert (summary.status, summary.step) == ("preempted", 7)
+    assert summary.checkpoint == checkpoint.folder_of(tmp_path / "cut", 7)
+    assert losses(run) | losses(run_fit(tmp_path / "cut", BUDGET)) == whole
+
+
+def fit_summary(run: LocalRun, folder: Path) -> Summary:
+    return fit(
+        Regress(), batches, optimizer=AdamW(learning_rate=0.01), budget=BUDGET, run=run, folder=folder,
+        recipe=recipe(), catalog_hash="c", validation=lambda: [next(batches(0)), next(batches(SIZE))],
+        monitor=Monitor("error", "min"),
+    )  # fmt: skip
+
+
+def test_a_wish_to_save_is_granted_at_once(tmp_path: Path) -> None:
+    budget = dataclasses.replace(BUDGET, checkpoint_every=0, validate_every=0, keep_last=9)
+    run_fit(tmp_path, budget, run=asked(tmp_path, "save", 7))
+    assert LocalStorage(tmp_path).names() == ["step_000000007", "step_000000012"]
+
+
+def test_checkpoints_by_the_clock(tmp_path: Path) -> None:
+    quick = dataclasses.replace(BUDGET, checkpoint_every=0, validate_every=0, keep_last=20, checkpoint_minutes=1e-9)
+    run_fit(tmp_path / "quick", quick)
+    assert len(LocalStorage(tmp_path / "quick").names()) == 12
+    run_fit(tmp_path / "slow", dataclasses.replace(quick, checkpoint_minutes=60.0))
+    assert LocalStorage(tmp_path / "slow").names() == ["step_000000012"]
+
+
+def test_a_validation_that_a_stop_came_before_is_made_up_for(tmp_path: Path) -> None:
+    def validations(*runs: LocalRun) -> list[dict[str, float]]:
+        return [record for run in runs for record in run.records if "val/error" in record or "best/error" in record]
+
+    whole = run_fit(tmp_path / "whole", BUDGET)
+    first = run_fit(tmp_path / "cut", BUDGET, run=asked(tmp_path / "cut", True, 8))  # validation is due at 8
+    second = run_fit(tmp_path / "cut", BUDGET)
+    assert validations(first, second) == validations(whole)
+    pointers = [json.loads((tmp_path / name / "best.json").read_text()) for name in ("cut", "whole")]
+    assert pointers[0]["step"] == pointers[1]["step"]
+    assert pointers[0]["error"] == pointers[1]["error"]
+
+
+def test_a_write_that_fails_ends_the_run_soon_and_keeps_the_last_good(tmp_path: Path) -> None:
+    class Full(LocalStorage):
+        """Has room for two checkpoints."""
+
+        def commit(self, snapshot: Snapshot) -> str:
+            if snapshot.step > 10:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().commit(snapshot)
+
+    run = LocalRun(tmp_path)
+    budget = dataclasses.replace(BUDGET, num_samples=8000, validate_every=0)
+    with pytest.raises(CheckpointWriteError, match=r"step 15 .*No space left.*last good one is step_000000010"):
+        fit(
+            Regress(), batches, optimizer=AdamW(), budget=budget, run=run, folder=tmp_path, recipe=recipe(),
+            storage=Full(tmp_path), write_behind=True,
+        )  # fmt: skip
+    assert 15 <= run.records[-1]["step"] < 100
+    newest = checkpoint.latest(tmp_path)
+    assert newest is not None
+    assert checkpoint.read_state(newest).step == 10
+
+
+def test_writing_behind_gives_the_same_run(tmp_path: Path) -> None:
+    whole = run_fit(tmp_path / "whole", BUDGET)
+    behind = LocalRun(tmp_path / "behind")
+    torch.manual_seed(0)
+    fit(
+        Regress(), batches, optimizer=AdamW(learning_rate=0.01), budget=BUDGET, run=behind, folder=tmp_path / "behind",
+        recipe=recipe(), catalog_hash="c", validation=lambda: [next(batches(0)), next(batches(SIZE))],
+        monitor=Monitor("error", "min"), write_behind=True,
+    )  # fmt: skip
+    assert losses(behind) == losses(whole)
+    for name in LocalStorage(tmp_path / "whole").names():
+        first, second = (tmp_path / run / name / "model.safetensors" for run in ("whole", "behind"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_changed_catalog_is_refused_unless_accepted(tmp_path: Path) -> None:
+    run_fit(tmp_path, BUDGET, run=Interrupted(tmp_path))
+    settings: dict[str, Any] = {"optimizer": AdamW(), "budget": BUDGET, "folder": tmp_path, "recipe": recipe()}
+    with pytest.raises(ValueError, match="trained on catalog c, the catalog now is d"):
+        fit(Regress(), batches, run=LocalRun(tmp_path), catalog_hash="d", **settings)
+    run = LocalRun(tmp_path)
+    fit(Regress(), batches, run=run, catalog_hash="d", accept_new_catalog=True, **settings)
+    assert run.records[0]["step"] == 8
+    newest = checkpoint.latest(tmp_path)
+    assert newest is not None
+    assert checkpoint.read_state(newest).catalog_hash == "d"

@@ -1,7 +1,7 @@
 """A checkpoint is a folder: model.safetensors, optimizer.safetensors, state.json; written whole or not at all."""
 
 from eventsam.checkpoint.local import LocalStorage, folder_of, latest, save
-from eventsam.checkpoint.location import open_storage
+from eventsam.checkpoint.location import chosen, open_storage, place
 from eventsam.checkpoint.state import (
     FILES,
     VERSION,
@@ -28,11 +28,13 @@ __all__ = [
     "Storage",
     "Writer",
     "check_catalog",
+    "chosen",
     "expected_bytes",
     "folder_of",
     "latest",
     "load_task",
     "open_storage",
+    "place",
     "read_state",
     "restore",
     "save",

@@ -117,6 +117,9 @@ class LocalStorage:
             if name != best:
                 self._delete(name)
 
+    def mirror(self) -> None:
+        """There is nothing to fetch."""
+
     def clean(self) -> None:
         """Remove what killed writers left half done."""
         for path in (*self.root.glob(".step_*.partial"), *self.root.glob(f".{BEST}.*"), *self.root.glob(".probe.*")):

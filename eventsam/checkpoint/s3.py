@@ -251,5 +251,7 @@ def _file_system(bucket: str, options: Mapping[str, str]) -> S3FileSystem:
         region=region,
         connect_timeout=CONNECT_TIMEOUT_S,
         request_timeout=REQUEST_TIMEOUT_S,
+        # One request for what fits into one part, instead of the three of an upload in parts.
+        allow_delayed_open=True,
         retry_strategy=AwsStandardS3RetryStrategy(max_attempts=NUM_ATTEMPTS),
     )

@@ -59,6 +59,9 @@ class Storage(Protocol):
     def keep(self, num_last: int) -> None:
         """Delete all but the last `num_last` checkpoints and the best one."""
 
+    def mirror(self) -> None:
+        """Have the newest and the best checkpoint on this machine, for those who come after the run."""
+
     def clean(self) -> None:
         """Remove what killed writers left half done; for the one writer of a run, before it starts."""
 

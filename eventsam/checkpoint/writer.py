@@ -74,14 +74,14 @@ class Writer:
         except Exception as error:  # told to the training, which is another thread
             self.error = CheckpointWriteError(
                 f"the checkpoint of step {snapshot.step} could not be written to {self.storage.location}: "
-                f"{type(error).__name__}: {error}. The last good one is {self.last or self._newest() or 'none'}; make "
+                f"{type(error).__name__}: {error}. The last good one is {self.last or self._newest()}; make "
                 "room or mend the storage, then go on with --resume"
             )
             self.error.__cause__ = error
 
-    def _newest(self) -> str | None:
+    def _newest(self) -> str:
         try:
-            return self.storage.newest()
+            return self.storage.newest() or "none"
         except Exception:  # the storage is away: there is nothing better to say
             log.exception("%s cannot be listed", self.storage.location)
-            return None
+            return "unknown, as it cannot be listed"

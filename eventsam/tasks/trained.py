@@ -1,6 +1,5 @@
 """Parts of finished runs, for the stages that build on them."""
 
-import json
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,12 +24,9 @@ def resolve(path: str | Path) -> Path:
     if (folder / "state.json").exists():
         return folder
     for root in (folder, folder / "checkpoints"):
-        pointer = root / "best.json"
-        if pointer.exists():
-            return root / str(json.loads(pointer.read_text())["checkpoint"])
-        newest = checkpoint.latest(root)
-        if newest is not None:
-            return newest
+        found = checkpoint.chosen(root)
+        if found is not None:
+            return found
     raise FileNotFoundError(f"no checkpoint at {folder}: neither state.json nor checkpoints/step_* is there")
 
 

@@ -171,7 +171,8 @@ def test_old_ones_go_and_the_best_stays(tmp_path: Path) -> None:
 
 def test_any_tensors_are_a_file_that_safetensors_reads() -> None:
     tensors = {
-        "half": torch.arange(6).reshape(2, 3).to(torch.bfloat16), "scalar": torch.tensor(1.5), "none": torch.empty(0, 4),
+        "half": torch.arange(6).reshape(2, 3).to(torch.bfloat16), "scalar": torch.tensor(1.5),
+        "none": torch.empty(0, 4),
         "turned": torch.arange(12.0).reshape(3, 4).T, "flags": torch.tensor([True, False, True]),
         "ä": torch.arange(3, dtype=torch.uint8), "long": torch.tensor([2**40]),
     }  # fmt: skip

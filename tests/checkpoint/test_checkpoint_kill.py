@@ -118,8 +118,9 @@ def test_a_kill_at_every_call_leaves_old_or_new_whole(tmp_path: Path, step: int,
         writer = Writer(LocalStorage(root), keep_last=1, behind=False)
         writer.start(0, {"step": found[0], "m": found[1]})
         assert writer.error is None
-        assert LocalStorage(root).best() in os.listdir(root)
-        assert not [name for name in os.listdir(root) if name.startswith(".")]
+        best = LocalStorage(root).best()
+        assert best is not None and (root / best).is_dir()
+        assert not list(root.glob(".*"))
         save(root, taken(3, 7.0))
         assert whole_state(root) == (3, 7.0)
         if not died:
