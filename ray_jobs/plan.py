@@ -1,10 +1,8 @@
 """What a recipe will take before it runs: memory, time, checkpoints, reading, and whether a cluster holds it."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,19 +18,7 @@ from ray_jobs.cluster import Resources
 from ray_jobs.package import survey
 from ray_jobs.plan_devices import Device, NodeType
 from ray_jobs.plan_step import OPTIMIZER_PASSES, BatchOf, ModelSize, StepCost, assumed_batch, cost_of, size_of
-
-SECONDS_PER_DAY = 86_400
-SHOWN = {"bytes": (("B", "KiB", "MiB", "GiB", "TiB"), 1024), "number": (("", "k", "M", "G", "T"), 1000)}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One predicted number; `unit` is bytes, bytes/s, s, number or 1/s."""
-
-    name: str
-    value: float
-    unit: str
-    note: str = ""
+from ray_jobs.plan_table import SECONDS_PER_DAY, Plan, shown
 
 
 @dataclass(frozen=True)
@@ -42,23 +28,6 @@ class Reading:
     num_samples: int
     stored_bytes: float
     sample_bytes: int
-
-
-@dataclass
-class Plan:
-    """Predictions for one recipe on one kind of worker; `missing` says what could not be computed and why."""
-
-    rows: list[Row] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-    def add(self, name: str, value: float, unit: str, note: str = "") -> None:
-        """Append a row."""
-        self.rows.append(Row(name, value, unit, note))
-
-    def value(self, name: str) -> float:
-        """Return the number of a row; raise KeyError where it was not computed."""
-        return next(row.value for row in self.rows if row.name == name)
 
 
 @dataclass(frozen=True)
@@ -105,8 +74,8 @@ def build_parts(recipe: Spec) -> Parts:
             batch_of = assumed_batch(task, named)
         except ValueError as error:
             missing.append(f"activations and step time: {error}")
-    parts = [build(recipe.arguments[name], name) for name in ("budget", "optimizer")]
-    return Parts(recipe, *parts, named, task, loader, batch_of, tuple(missing))
+    budget, optimizer = (build(recipe.arguments[name], name) for name in ("budget", "optimizer"))
+    return Parts(recipe, budget, optimizer, named, task, loader, batch_of, tuple(missing))
 
 
 def make_plan(
@@ -166,30 +135,6 @@ def peak_bytes(size: ModelSize, cost: StepCost, budget: Budget, resources: Resou
     exchanged = size.gradients if resources.num_shares > 1 else 0
     held = size.trained + size.frozen + size.buffers + size.gradients + size.optimizer + exchanged
     return held + cost.saved.at(samples) + 2 * cost.largest(samples) + budget.micro_batches * cost.batch.at(samples)
-
-
-def text_of(plan: Plan) -> str:
-    """Return a plan as a table for people."""
-    width = max((len(row.name) for row in plan.rows), default=0)
-    lines = [f"{row.name:<{width}}  {shown(row.value, row.unit):>12}  {row.note}".rstrip() for row in plan.rows]
-    lines += [f"not computed: {reason}" for reason in plan.missing]
-    lines += [f"does not fit: {problem}" for problem in plan.problems]
-    return "\n".join(lines)
-
-
-def shown(value: float, unit: str) -> str:
-    """Return a number as people read it: 12.3 MiB, 45 ms, 1.2 M."""
-    if unit == "s":
-        for limit, name, factor in ((1e-3, "us", 1e6), (1, "ms", 1e3), (120, "s", 1), (7200, "min", 1 / 60)):
-            if value < limit:
-                return f"{value * factor:.3g} {name}"
-        return f"{value / 3600:.3g} h" if value < 2 * SECONDS_PER_DAY else f"{value / SECONDS_PER_DAY:.3g} days"
-    if unit == "1/s":
-        return f"{value:.3g}/s"
-    kind, _, per = unit.partition("/")
-    names, factor = SHOWN[kind]
-    place = min(len(names) - 1, int(math.log(value, factor))) if value >= 1 else 0
-    return f"{value / factor**place:.4g} {names[place]}{'/' + per if per else ''}".strip()
 
 
 def _real_batches(loader: Loader) -> BatchOf:
@@ -285,9 +230,3 @@ def _bytes_at(path: Path) -> int:
     if path.is_dir():
         return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
     return path.stat().st_size
-
-
-def to_json(plan: Plan) -> dict[str, Any]:
-    """Return a plan as JSON-ready values."""
-    rows = {row.name: {"value": row.value, "unit": row.unit, "note": row.note} for row in plan.rows}
-    return {"predicted": rows, "not_computed": plan.missing, "problems": plan.problems}

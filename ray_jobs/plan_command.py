@@ -36,8 +36,9 @@ def plan(
     """Predict memory, step time, checkpoint and upload size, and epochs per day; exit code 2 where it does not fit."""
     from ray_jobs.__main__ import changed
     from ray_jobs.cluster import Resources
-    from ray_jobs.plan import build_parts, make_plan, text_of, to_json
+    from ray_jobs.plan import build_parts, make_plan
     from ray_jobs.plan_devices import cluster_nodes, this_cpu
+    from ray_jobs.plan_table import text_of, to_json
 
     nodes = None if cluster is None else cluster_nodes(cluster)
     gpus = gpus_per_worker if gpus_per_worker is not None else float(gpu is not None or _num_gpus(nodes) > 0)
@@ -58,8 +59,8 @@ def plan(
 
 
 def _measured(parts: Any, resources: Any) -> dict[str, Any]:
-    from ray_jobs.plan import shown
     from ray_jobs.plan_measure import measure
+    from ray_jobs.plan_table import shown
 
     here, found = measure(parts, resources)
     typer.echo(f"\none worker's share, on {here.name} of this machine:")

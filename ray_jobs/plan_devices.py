@@ -97,7 +97,7 @@ def this_cpu(num_threads: int) -> Device:
 
 def _seconds(call: Callable[[], object]) -> float:
     """The median duration of a call, tried for a tenth of a second."""
-    durations = []
+    durations: list[float] = []
     ends = time.perf_counter() + 0.1
     while time.perf_counter() < ends or len(durations) < 5:
         started = time.perf_counter()

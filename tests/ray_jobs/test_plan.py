@@ -14,10 +14,11 @@ from eventsam.spec import replace
 from ray_jobs import plan_step
 from ray_jobs.__main__ import app
 from ray_jobs.cluster import Resources
-from ray_jobs.plan import Parts, build_parts, make_plan, shown
+from ray_jobs.plan import Parts, build_parts, make_plan
 from ray_jobs.plan_devices import GPUS, INSTANCES, Device, cluster_nodes, gpu_named, this_cpu
 from ray_jobs.plan_measure import measure
 from ray_jobs.plan_step import Line, cost_of, size_of
+from ray_jobs.plan_table import shown
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE = Resources(threads_per_worker=1)
