@@ -17,6 +17,9 @@ from eventsam.tracking.card import FOLDER, default_uri
 from eventsam.tracking.mirror import MlflowMirror
 from eventsam.tracking.rows import redone_steps
 
+MAX_UPLOAD_BYTES = 2**30
+"""Larger checkpoints are linked alone; a model version carries one of any size."""
+
 
 @dataclass(frozen=True)
 class Tracking:
@@ -70,7 +73,10 @@ def provenance_tags() -> dict[str, str]:
 
 
 def keep_results(mirror: MlflowMirror) -> None:
-    """Send what a run leaves besides its log: recipe, environment, curves, links to its checkpoints, its restarts."""
+    """Send what a run leaves besides its log: recipe, environment, curves, its restarts, links to its checkpoints.
+
+    The best checkpoint itself goes along where it is not larger than `MAX_UPLOAD_BYTES`.
+    """
     folder = mirror.folder
     environment_file = folder / FOLDER / "environment.json"
     environment_file.write_text(json.dumps(dict(environment()), indent=1))
@@ -87,6 +93,9 @@ def keep_results(mirror: MlflowMirror) -> None:
         "redone_steps_that_differ": redone.num_different,
     }
     mirror.tag(checkpoint_links(folder) | {name: str(count) for name, count in restarts.items()})
+    best = checkpoint.chosen(folder / "checkpoints") if (folder / "checkpoints").is_dir() else None
+    if best is not None and sum(path.stat().st_size for path in best.iterdir()) <= MAX_UPLOAD_BYTES:
+        mirror.artifacts(best, "checkpoint")
 
 
 def checkpoint_links(folder: Path) -> dict[str, str]:

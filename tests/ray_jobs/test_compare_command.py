@@ -139,7 +139,7 @@ def test_the_store_holds_what_a_run_is(runs: Path) -> None:
     assert (Path(run.data.tags["checkpoint.best"]) / "state.json").exists()
     assert {"loss", "data_wait_share", "samples_per_s", "best/viou", "best/chamfer"} <= run.data.metrics.keys()
     places = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert places == {"figures", "provenance"}
+    assert places == {"checkpoint", "figures", "provenance"}
     assert [m.step for m in client.get_metric_history(run.info.run_id, "loss")] == [1, 2, 3, 4]
 
 

@@ -41,6 +41,8 @@ def test_a_run_in_mlflow_from_start_to_end_and_after_a_refusal(
     assert {"system/cpu_utilization_percentage", "system/object_store_used_megabytes", "data_wait_share", "best/viou",
             "samples_per_s"} <= run.data.metrics.keys()  # fmt: skip
     assert [item.path for item in client.list_artifacts(run.info.run_id, "figures")] == ["figures/curves.png"]
+    kept = {item.path for item in client.list_artifacts(run.info.run_id, "checkpoint")}
+    assert {"checkpoint/model.safetensors", "checkpoint/state.json"} <= kept
     assert not owing.waiting
     # Going on with another recipe is refused, and leaves the finished run as it is.
     with pytest.raises(ValueError, match="another recipe"):
