@@ -1,6 +1,12 @@
-"""A few steps of the real training on one batch, in this process: what the predictions are held against."""
+"""A few steps of the real training on one batch, in a process of their own: what predictions are held against.
+
+`python -m ray_jobs.plan_measure` is that process; memory that an older one had freed before would hide what steps take.
+"""
 
 import dataclasses
+import json
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -14,19 +20,21 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from torch import nn
 
 from eventsam import checkpoint
 from eventsam.engine import LocalRun, fit
 from eventsam.loading import Loader
-from eventsam.spec import build
+from eventsam.spec import build, from_json, to_json
 from ray_jobs.cluster import Resources
-from ray_jobs.plan import Parts, micro_batch, peak_bytes, step_seconds
+from ray_jobs.plan import Parts, build_parts, micro_batch, peak_bytes, step_seconds
 from ray_jobs.plan_devices import GPUS, Device, this_cpu
 from ray_jobs.plan_step import cost_of, size_of
 
 NUM_WARMUP = 2
 NUM_STEPS = 6
 READ_S = 3.0
+TIMEOUT_S = 1800
 
 
 @dataclass(frozen=True)
@@ -44,39 +52,83 @@ class Comparison:
         return self.measured / self.predicted if self.predicted else None
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a few steps took: seconds of each step after the warm-up and of the very first, bytes, reading."""
+
+    steps: tuple[float, ...]
+    first_step: float
+    peak_bytes: int
+    checkpoint_bytes: int
+    read_s: float | None
+
+
 def measure(parts: Parts, resources: Resources) -> tuple[Device, list[Comparison]]:
     """Train a few steps on one worker's share of a batch, here, and compare with what is predicted for this machine.
 
     The steps are the engine's own, checkpoint included (in a temporary folder).
 
     Raises:
-        ValueError: the recipe could not be built, or says nothing of its samples' shapes.
+        ValueError: the recipe could not be built, or the steps failed; the reason is shown.
     """
     if parts.task is None or parts.batch_of is None:
         raise ValueError(f"nothing can be measured: {'; '.join(parts.missing)}")
-    micro = round(micro_batch(parts.budget, resources))
-    share = micro * parts.budget.micro_batches
-    # A share of this run's: what one worker does between two exchanges of gradients.
+    share = round(micro_batch(parts.budget, resources)) * parts.budget.micro_batches
+    request = {"recipe": to_json(parts.recipe), "share": share, "num_threads": resources.num_threads}
+    process = subprocess.run(
+        [sys.executable, "-m", "ray_jobs.plan_measure"],
+        input=json.dumps(request), capture_output=True, text=True, timeout=TIMEOUT_S,
+    )  # fmt: skip
+    if process.returncode:
+        raise ValueError(f"the measured steps failed: {(process.stderr.strip().splitlines() or ['no reason'])[-1]}")
+    answer = json.loads(process.stdout.splitlines()[-1])
+    found = Measured(**(answer | {"steps": tuple(answer["steps"])}))
+    here = this_device(resources.num_threads)
+    # What one worker does between two exchanges of gradients: the share is its whole batch.
+    budget = dataclasses.replace(parts.budget, global_batch_size=share)
     alone = dataclasses.replace(resources, num_workers=1)
+    size, cost = size_of(parts.task), cost_of(parts.task, parts.batch_of, budget.precision)
+    step = median(found.steps)
+    rows = [
+        Comparison("step", step_seconds(size, cost, budget, alone, here), step, "s"),
+        Comparison("memory per worker", peak_bytes(size, cost, budget, alone), found.peak_bytes, "bytes"),
+        Comparison("checkpoint", size.checkpoint, found.checkpoint_bytes, "bytes"),
+        Comparison("first step", None, found.first_step, "s"),
+    ]
+    if found.read_s is not None:
+        rows.append(Comparison("reading one sample", None, found.read_s, "s"))
+        rows.append(Comparison("CPUs that read, per worker", None, found.read_s * share / step, "number"))
+    return here, rows
+
+
+def measured_here(recipe: Any, share: int, num_threads: int) -> Measured:
+    """Train a recipe for a few steps of `share` samples in this process."""
+    torch.set_num_threads(num_threads)
+    parts = build_parts(recipe)
+    assert parts.batch_of is not None
+    batch = dict(parts.batch_of(share))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    _load_libraries(device)
     budget = dataclasses.replace(
         parts.budget, num_samples=(NUM_WARMUP + NUM_STEPS) * share, global_batch_size=share, log_every=1,
         validate_every=0, checkpoint_every=10**9, compile=False,
     )  # fmt: skip
-    here = this_device(resources.num_threads)
-    with tempfile.TemporaryDirectory() as folder, _threads(resources.num_threads), watched_growth() as growth:
-        steps, saved = _train(parts, budget, share, Path(folder), here)
-    size, cost = size_of(parts.task), cost_of(parts.task, parts.batch_of, budget.precision)
-    found = [
-        Comparison("step", step_seconds(size, cost, budget, alone, here), median(steps), "s"),
-        Comparison("memory per worker", peak_bytes(size, cost, budget, alone), growth.num_bytes, "bytes"),
-        Comparison("checkpoint", size.checkpoint, saved, "bytes"),
-        Comparison("first step", None, steps[0], "s"),
-    ]
-    if parts.loader is not None:
-        read = seconds_per_sample(parts.loader)
-        found.append(Comparison("reading one sample", None, read, "s"))
-        found.append(Comparison("CPUs that read, per worker", None, read * share / median(steps), "number"))
-    return here, found
+
+    def batches(position: int) -> Iterator[Mapping[str, Any]]:
+        while True:
+            yield batch
+
+    with tempfile.TemporaryDirectory() as name, watched_growth() as growth:
+        folder = Path(name)
+        run = LocalRun(folder, device)
+        task = build(recipe.arguments["task"], "task")
+        fit(task, batches, optimizer=parts.optimizer, budget=budget, run=run, folder=folder, recipe=recipe)
+        steps = [record["step_s"] for record in run.records if "step_s" in record]
+        saved = checkpoint.latest(folder)
+        assert saved is not None
+        saved_bytes = sum(path.stat().st_size for path in saved.glob("*.safetensors"))
+    read_s = seconds_per_sample(parts.loader) if parts.loader is not None else None
+    return Measured(tuple(steps[NUM_WARMUP:]), steps[0], growth.num_bytes, saved_bytes, read_s)
 
 
 def this_device(num_threads: int) -> Device:
@@ -132,36 +184,20 @@ def watched_growth(interval_s: float = 0.002) -> Iterator[Growth]:
             growth.num_bytes = torch.cuda.max_memory_allocated()
 
 
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _load_libraries(device: torch.device) -> None:
+    """Take one step with a tiny model: what the libraries load at first use is theirs, not the recipe's."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 14 * 14, 8)).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    model(torch.ones(2, 3, 16, 16, device=device)).sum().backward()
+    optimizer.step()
 
 
-def _train(parts: Parts, budget: Any, share: int, folder: Path, device: Device) -> tuple[list[float], int]:
-    """Return the seconds of each step after the warm-up, the very first in front, and the checkpoint's bytes."""
-    assert parts.batch_of is not None
-    batch = dict(parts.batch_of(share))
-    run = LocalRun(folder, torch.device("cpu" if device.name.startswith("CPU") else "cuda"))
+def main() -> None:
+    """Answer one request from standard input on standard output."""
+    request = json.loads(sys.stdin.read())
+    found = measured_here(from_json(request["recipe"]), request["share"], request["num_threads"])
+    sys.stdout.write(json.dumps(dataclasses.asdict(found)) + "\n")
 
-    def batches(position: int) -> Iterator[Mapping[str, Any]]:
-        while True:
-            yield batch
 
-    fit(
-        build(parts.recipe.arguments["task"], "task"),
-        batches,
-        optimizer=parts.optimizer,
-        budget=budget,
-        run=run,
-        folder=folder,
-        recipe=parts.recipe,
-    )
-    steps = [record["step_s"] for record in run.records if "step_s" in record]
-    saved = checkpoint.latest(folder)
-    assert saved is not None
-    return [steps[0], *steps[NUM_WARMUP:]], sum(path.stat().st_size for path in saved.glob("*.safetensors"))
+if __name__ == "__main__":
+    main()
