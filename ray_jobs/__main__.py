@@ -53,6 +53,12 @@ WorkerRange = Annotated[
 Cpus = Annotated[float, typer.Option(min=0.01, help="Logical CPUs per worker.")]
 Gpus = Annotated[float, typer.Option(min=0.0, help="GPUs per worker.")]
 Threads = Annotated[int, typer.Option(min=0, help="Torch threads per worker; 0 shares this machine's cores.")]
+Readers = Annotated[
+    str, typer.Option(help="Label KEY=VALUE of the nodes that read samples, as in ray-subcluster=reader; default: any.")
+]
+Trainers = Annotated[str, typer.Option(help="Label KEY=VALUE of the nodes that train; default: all but the readers.")]
+ReaderCpus = Annotated[int, typer.Option(min=0, help="Blocks read at once, a CPU each; 0: as many as find room.")]
+StoreMib = Annotated[int, typer.Option(min=0, help="MiB of the object store that waiting blocks may fill; 0: half.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change a recipe value, as in task.blocks=5,11.")]
 
 
@@ -116,21 +122,29 @@ def train(
     cpus_per_worker: Cpus = 1.0,
     gpus_per_worker: Gpus = 0.0,
     threads: Threads = 0,
+    readers: Readers = "",
+    trainers: Trainers = "",
+    reader_cpus: ReaderCpus = 0,
+    store_mib: StoreMib = 0,
     experiment: Annotated[str, typer.Option(help="MLflow experiment.")] = "eventsam",
     tracking_uri: TrackingUri = None,
     json_file: JsonFile = None,
 ) -> None:
     """Train a recipe with Ray Data and Ray Train, tracked by MLflow."""
     from ray_jobs.cluster import Resources, connected, parse_workers
+    from ray_jobs.data_plane import DataPlane, check_plane
     from ray_jobs.supervise import Tracking
     from ray_jobs.supervise import train as run_training
     from ray_jobs.train import Keeping, below
 
     spec = changed(load_recipe(recipe), changes)
     folder = run_folder(runs, name or f"{recipe}-{datetime.now():%Y%m%d-%H%M%S}", resume)
-    resources = Resources(parse_workers(workers), cpus_per_worker, gpus_per_worker, threads)
+    plane = DataPlane(readers, trainers, reader_cpus, store_mib)
+    resources = Resources(parse_workers(workers), cpus_per_worker, gpus_per_worker, threads, data=plane)
     keeping = Keeping(checkpoints and below(checkpoints, folder.name), accept_new_catalog)
     with connected(num_cpus=resources.logical_cpus):
+        site = check_plane(plane, resources.min_workers, cpus_per_worker)
+        typer.echo("\n".join(site.lines(resources.min_workers * cpus_per_worker)), err=True)
         outcome = run_training(spec, folder, resources, Tracking(experiment, tracking_uri), keeping)
     metrics = {key: round(value, 6) for key, value in outcome.metrics.items()}
     typer.echo(f"{outcome.status} at step {outcome.step}: {json.dumps(metrics)}")

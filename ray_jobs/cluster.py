@@ -4,9 +4,11 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import ray
+
+from ray_jobs.data_plane import DataPlane
 
 QUIET_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -31,7 +33,8 @@ class Resources:
 
     With `num_workers` 0 the training runs in this very process (Ray Train's local mode): it starts at once and takes no
     memory twice, but nobody restarts it. Its data still come from Ray Data. A pair (least, most) is elastic: the run
-    takes as many workers as the cluster has room for, looks again every `resize_every_s` and after every loss.
+    takes as many workers as the cluster has room for, looks again every `resize_every_s` and after every loss. `data`
+    says which nodes read the samples, and how far ahead.
     """
 
     num_workers: int | tuple[int, int] = 1
@@ -39,6 +42,7 @@ class Resources:
     gpus_per_worker: float = 0.0
     threads_per_worker: int = 0
     resize_every_s: float = 60.0
+    data: DataPlane = field(default_factory=DataPlane)
 
     def __post_init__(self) -> None:
         if isinstance(self.num_workers, tuple) and not 1 <= self.num_workers[0] <= self.num_workers[1]:

@@ -1,11 +1,18 @@
 """Where samples are read and how far ahead: CPU nodes read and represent, GPU nodes train, within stated limits."""
 
+import logging
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.data import ExecutionOptions, ExecutionResources
+
+from eventsam.metrics_log import append_line
+
+log = logging.getLogger(__name__)
 
 SUBCLUSTER = "ray-subcluster"
 """The label by which Ray Data also counts the nodes it may use: with any other, it counts CPUs it cannot reach."""
@@ -143,6 +150,13 @@ def check_plane(plane: DataPlane, num_workers: int, cpus_per_worker: float) -> S
             f"{site.reader_store_bytes / MIB:.0f} MiB"
         )
     return site
+
+
+def write_site(folder: Path, site: Site, workers_cpus: float) -> None:
+    """Write what the data plane comes to beside the run's records, in a line per start of the run."""
+    record = {"time": time.time(), "lines": site.lines(workers_cpus)}
+    append_line(folder / "data_plane.jsonl", record)
+    log.info("%s", "; ".join(record["lines"]))
 
 
 def _labelled(nodes: list[Mapping[str, Any]], label: str, role: str) -> list[Mapping[str, Any]]:

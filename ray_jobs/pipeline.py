@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import ray.data
 from ray.data import DataContext, DataIterator
+from ray.data._internal.execution import streaming_executor_state
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from eventsam.loading import Loader
@@ -22,18 +23,36 @@ BYTES_PER_BLOCK = 64 * 2**20
 
 
 SCHEDULER_PAUSE_S = 0.1
+SCHEDULER_WAIT_S = 0.05
+"""How long the scheduler waits for all running blocks before it looks which are done; Ray's 0.1 s leave a reader
+without work for 0.13 s a block, half of that 0.05 s, for 3 % more of one core."""
+QUICK_STEP_S = 0.02
+"""A step of the scheduler that waited for nothing; a block's end and its successor's start are two or three of them."""
+QUICK_STEPS = 3
 
 
 class Pause(ExecutionCallback):
-    """Rests between the scheduler's steps.
+    """Looks often while blocks are being read, and rests between the scheduler's steps while it turns on the spot.
 
     While finished blocks wait for the trainer, the scheduler finds them ready again and again without a pause and
-    takes half a core: on two cores the trainer then runs at a quarter of its speed.
+    takes half a core: on two cores the trainer then runs at a quarter of its speed. While it waits for readers it is
+    left alone: a reader that is done should not have to wait for its next block.
     """
 
+    def __init__(self) -> None:
+        self.left, self.num_quick = 0.0, 0
+
+    def before_execution_starts(self, executor: Any) -> None:
+        """Let the scheduler of this process look more often."""
+        streaming_executor_state.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S = SCHEDULER_WAIT_S
+
     def on_execution_step(self, executor: Any) -> None:
-        """Sleep; a block lasts the trainer much longer than this."""
-        time.sleep(SCHEDULER_PAUSE_S)
+        """Sleep after several quick steps in a row; a block lasts the trainer much longer than this."""
+        quick = time.monotonic() - self.left < QUICK_STEP_S
+        self.num_quick = self.num_quick + 1 if quick else 0
+        if self.num_quick > QUICK_STEPS:
+            time.sleep(SCHEDULER_PAUSE_S)
+        self.left = time.monotonic()
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,8 @@ class SizedStream:
 class StreamsBySize(DataConfig):
     """Makes datasets of sized streams when Ray Train has started a worker group and knows its size."""
 
-    def __init__(self) -> None:
-        super().__init__(execution_options=ExecutionOptions(preserve_order=True))
+    def __init__(self, options: ExecutionOptions) -> None:
+        super().__init__(execution_options=options)
 
     def configure(
         self, datasets: Mapping[str, SizedStream], world_size: int, *arguments: Any, **more: Any

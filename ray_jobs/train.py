@@ -36,6 +36,7 @@ from eventsam.tasks.trained import resolve
 from ray_jobs import pipeline
 from ray_jobs.audit import audited
 from ray_jobs.cluster import Resources, check_resources
+from ray_jobs.data_plane import check_plane, write_site
 from ray_jobs.elastic import ElasticTorchTrainer, allowed_sizes
 from ray_jobs.ray_run import RayRun
 from ray_jobs.streams import SizedStream, StreamsBySize
@@ -109,9 +110,11 @@ def launch(
     """
     recipe, built, training, validation = prepare(recipe)
     check_resources(resources)
+    site = check_plane(resources.data, resources.min_workers, resources.cpus_per_worker)
     sizes = allowed_sizes(resources, built.budget)
     folder = absolute(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    write_site(folder, site, resources.min_workers * resources.cpus_per_worker)
     keeping = keeping or Keeping()
     location = place(folder / "checkpoints", keeping.checkpoints)
     storage = open_storage(location, folder / "checkpoints")
@@ -188,6 +191,7 @@ def _run(
             use_gpu=resources.gpus_per_worker > 0,
             resources_per_worker=None if local else _per_worker(resources),
             elastic_resize_monitor_interval_s=resources.resize_every_s,
+            label_selector=None if local else resources.data.trainer_selector(),
         ),
         run_config=RunConfig(
             # Ray would resume a finished run of the same name by itself; positions are this project's own to keep.
@@ -198,7 +202,7 @@ def _run(
         ),
         # In local mode Ray Train cuts nothing: there is one worker, and it is this process.
         datasets={name: _dataset_of_one(make) if local else make for name, make in streams.items()},
-        dataset_config=StreamsBySize(),
+        dataset_config=StreamsBySize(resources.data.execution_options()),
         torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
     )
     return trainer.fit().return_value
