@@ -11,13 +11,16 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Line
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from eventsam.report.canvas import FAINT, INK, MUTED, draw_panels
+from eventsam.report.canvas import INK, MUTED, draw_panels
 from eventsam.report.palette import CURVE, WARNING, direction_of
 from eventsam.report.sweep import Axis, SweepReport, TrialRow
 from eventsam.report.sweep_importance import Importance
 
-SCALE = LinearSegmentedColormap.from_list("score", ["#C9D3DC", "#6E8FB2", "#2F5D8C", "#D55E00"])
-"""Colours of scores, worst to best: pale to strong, so that the best lines stand out and lie on top."""
+SCALE = LinearSegmentedColormap.from_list("score", ["#CFD8E0", "#8FA9C2", "#2F5D8C"])
+"""Colours of scores, worst to best: pale to strong, so that the better lines stand out and lie on top."""
+WINNER = "#D55E00"
+BELOW = -0.1
+"""Where a line passes an axis that does not matter to it, or ends without a score."""
 NUM_NAMED = 5
 """How many of the best trials are written by name."""
 
@@ -79,38 +82,64 @@ def cost_bars(report: SweepReport) -> bytes:
 def _parallel(axis: Axes, report: SweepReport) -> None:
     columns = len(report.axes) + 1
     low, high = _bounds(report)
-    for trial in _best_last(report):
-        heights = [parameter.place(trial.values[parameter.name]) if parameter.name in trial.values else -0.1
-                   for parameter in report.axes]  # fmt: skip
-        score = trial.score if trial.scored and trial.score is not None else None
-        heights.append(-0.1 if score is None else _share(score, low, high))
-        colour, whole = _colour(report, trial), trial.status == "finished"
-        width, strength = (2.2 if trial is report.winner else 1.5, 0.95) if whole else (0.9, 0.75)
-        style = (0, (2, 2)) if trial.status == "failed" else "solid"
-        axis.add_patch(PathPatch(_smooth(heights), fill=False, edgecolor=colour, linewidth=width, alpha=strength,
-                                 linestyle=style, capstyle="round"))  # fmt: skip
+    drawn = _best_last(report)
+    places = [_places(parameter, drawn) for parameter in report.axes]
+    for number, trial in enumerate(drawn):
+        score = trial.score if trial.scored else None
+        heights = [*(column[number] for column in places), BELOW if score is None else _share(score, low, high)]
+        axis.add_patch(_line(report, trial, heights))
         if score is None:
-            axis.plot([columns - 1], [-0.1], marker="x", color=WARNING, markersize=6, clip_on=False)
+            axis.plot([columns - 1], [BELOW], marker="x", color=WARNING, markersize=6, clip_on=False)
     for column, parameter in enumerate(report.axes):
-        axis.axvline(column, color=INK, linewidth=0.8, ymin=0.14, ymax=0.97)
-        for height, text in _ticks(parameter):
-            _tick(axis, column, height, text)
-        axis.text(column, 1.08, _short(parameter.name), ha="center", va="bottom", fontsize=9, fontweight="bold")
-    axis.axvline(columns - 1, color=INK, linewidth=0.8, ymin=0.14, ymax=0.97)
-    for value in np.linspace(low, high, 5):
-        _tick(axis, columns - 1, _share(value, low, high), f"{value:.3g}")
-    label = direction_of(report.metric).label
-    axis.text(columns - 1, 1.08, label, ha="center", va="bottom", fontsize=9, fontweight="bold")
-    if any(parameter.name not in trial.values for trial in report.trials for parameter in report.axes):
-        axis.text(-0.35, -0.1, "does not\nmatter", ha="right", va="center", fontsize=7.5, color=MUTED)
-    axis.set_xlim(-0.3, columns - 0.55)
-    axis.set_ylim(-0.22, 1.06)
+        _axis(axis, column, _short(parameter.name), _ticks(parameter), above=bool(parameter.labels))
+    scores = [(_share(value, low, high), f"{value:.3g}") for value in np.linspace(low, high, 5)]
+    _axis(axis, columns - 1, direction_of(report.metric).label, scores, above=False)
+    if any(BELOW in column for column in places):
+        axis.text(-0.07, BELOW, "does not matter", ha="left", va="top", fontsize=7.5, color=MUTED)
+    axis.set_xlim(-0.25, columns - 0.6)
+    axis.set_ylim(-0.2, 1.06)
     axis.set_axis_off()
+
+
+def _places(parameter: Axis, drawn: Sequence[TrialRow]) -> list[float]:
+    """Return where each trial crosses an axis; those of one label fan out within its band, the best on top."""
+    found = [
+        parameter.place(trial.values[parameter.name]) if parameter.name in trial.values else BELOW for trial in drawn
+    ]
+    if not parameter.labels:
+        return found
+    band = min(0.5 / len(parameter.labels), 0.2)
+    for place in set(found) - {BELOW}:
+        members = [number for number, height in enumerate(found) if height == place]
+        for height, number in zip(np.linspace(-band / 2, band / 2, len(members) + 2)[1:-1], members, strict=True):
+            found[number] = place + float(height)
+    return found
+
+
+def _line(report: SweepReport, trial: TrialRow, heights: Sequence[float]) -> PathPatch:
+    whole, won = trial.status == "finished", trial is report.winner
+    width, strength = (2.6 if won else 1.5, 0.95) if whole else (0.9, 0.8)
+    style = (0, (2, 2)) if trial.status == "failed" else "solid"
+    return PathPatch(_smooth(heights), fill=False, edgecolor=_colour(report, trial), linewidth=width, alpha=strength,
+                     linestyle=style, capstyle="round", zorder=3 if won else 2)  # fmt: skip
+
+
+def _axis(axis: Axes, column: int, name: str, ticks: Sequence[tuple[float, str]], *, above: bool) -> None:
+    """Draw one upright axis: labels of choices above their band of lines, numbers beside their place."""
+    axis.plot([column, column], [-0.02, 1.02], color=INK, linewidth=0.8, zorder=4)
+    axis.text(column, 1.08, name, ha="center", va="bottom", fontsize=9, fontweight="bold")
+    box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+    lift = min(0.25 / max(1, len(ticks)), 0.1) if above else 0.0
+    for height, text in ticks:
+        if not above:
+            axis.plot([column - 0.02, column + 0.02], [height, height], color=INK, linewidth=0.8, zorder=4)
+        axis.text(column + 0.04, height + lift, text, ha="left", va="bottom" if above else "center", fontsize=8,
+                  color=INK, bbox=box, zorder=5)  # fmt: skip
 
 
 def _learning(axis: Axes, report: SweepReport) -> None:
     for rung in report.rungs:
-        axis.axvline(rung, color=FAINT, linewidth=1.0, linestyle=(0, (4, 3)), zorder=0)
+        axis.axvline(rung, color="#AEB8C1", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1.5)
     for trial in _best_last(report):
         if not trial.curve or trial.status == "failed":
             continue
@@ -132,12 +161,13 @@ def _name_the_best(axis: Axes, report: SweepReport) -> None:
     """Write the names of the best whole trials beside their ends, pushed apart where they would overlap."""
     named = [trial for trial in report.ranked if trial.status == "finished" and trial.curve][:NUM_NAMED]
     low, high = axis.get_ylim()
-    step, place = 0.052 * (high - low), -np.inf
-    for trial in sorted(named, key=lambda trial: trial.curve[-1][1]):
+    step, place = 0.055 * (high - low), high
+    for trial in sorted(named, key=lambda trial: -trial.curve[-1][1]):
         samples, score = trial.curve[-1]
-        place = max(score, place + step)
-        weight = "bold" if trial is report.winner else "normal"
-        axis.text(samples + 0.012 * report.budget, place, trial.name, fontsize=8, va="center", fontweight=weight)
+        place = min(score, place - step)
+        won = trial is report.winner
+        axis.text(samples + 0.014 * report.budget, place, trial.name, fontsize=8, va="center",
+                  color=WINNER if won else INK, fontweight="bold" if won else "normal")  # fmt: skip
 
 
 def _importance(axis: Axes, shares: Sequence[Importance]) -> None:
@@ -148,7 +178,7 @@ def _importance(axis: Axes, shares: Sequence[Importance]) -> None:
     for place, item in zip(places, shown, strict=True):
         axis.vlines(item.chance, place - 0.38, place + 0.38, color=WARNING, linewidth=1.6)
         words = f" {100 * item.share:.0f} %" + ("" if item.told_apart else ", not told apart from chance")
-        axis.text(max(item.share, item.chance) + 0.006, place, words, va="center", fontsize=8.5)
+        axis.text(max(item.share, item.chance) + 0.006, float(place), words, va="center", fontsize=8.5)
     axis.set_yticks(places, [item.name for item in shown])
     axis.tick_params(axis="y", labelcolor=INK)
     axis.set_xlim(0, 1.0)
@@ -169,7 +199,7 @@ def _cost(axis: Axes, report: SweepReport) -> None:
     axis.barh(places, rest, left=train + wait, color="#C9D3DC", height=0.66, label="start, validation, checkpoints")
     for place, trial, total in zip(places, trials, train + wait + rest, strict=True):
         mark = {"failed": "failed", "stopped": "stopped"}.get(trial.status, "")
-        axis.text(total, place, f"  {total:.0f} s {mark}", va="center", fontsize=8, color=MUTED)
+        axis.text(total, float(place), f"  {total:.0f} s {mark}", va="center", fontsize=8, color=MUTED)
     axis.set_yticks(places, [trial.name for trial in trials], fontsize=8)
     axis.set_ylim(-0.7, len(trials) - 0.3)
     axis.margins(x=0.12)
@@ -185,11 +215,11 @@ def _best_last(report: SweepReport) -> list[TrialRow]:
 
 
 def _colour(report: SweepReport, trial: TrialRow) -> tuple[float, float, float, float] | str:
-    """Return the trial's colour by its rank; a failed one is red."""
+    """Return the trial's colour by its rank; the winner is orange, a failed one red."""
     if not trial.scored:
         return WARNING
     ranked = report.ranked
-    return SCALE(1.0 - ranked.index(trial) / max(1, len(ranked) - 1))
+    return WINNER if trial is ranked[0] else SCALE(1.0 - ranked.index(trial) / max(1, len(ranked) - 1))
 
 
 def _bounds(report: SweepReport) -> tuple[float, float]:
@@ -212,12 +242,6 @@ def _ticks(parameter: Axis) -> list[tuple[float, str]]:
     else:
         values = parameter.low + shares * (parameter.high - parameter.low)
     return [(float(share), f"{value:.2g}") for share, value in zip(shares, values, strict=True)]
-
-
-def _tick(axis: Axes, column: float, height: float, text: str) -> None:
-    box = {"boxstyle": "round,pad=0.18", "facecolor": "white", "edgecolor": "none", "alpha": 0.86}
-    axis.plot([column - 0.02, column + 0.02], [height, height], color=INK, linewidth=0.8)
-    axis.text(column + 0.045, height, text, ha="left", va="center", fontsize=8, color=INK, bbox=box, zorder=5)
 
 
 def _smooth(heights: Sequence[float]) -> Line:

@@ -12,8 +12,8 @@ from eventsam.report.sweep_figures import all_figures
 from eventsam.report.sweep_importance import FEWEST_TRIALS, common_samples, importances
 
 CAPTIONS = {
-    "parallel_coordinates": "One line per trial, from its parameters to its score; the winner is orange and thickest, "
-    "trials that were stopped early are thin, failed ones red and dashed.",
+    "parallel_coordinates": "One line per trial, from its parameters to its score; the winner is orange, better ones "
+    "are darker, trials that were stopped early are thin, failed ones red and dashed.",
     "learning_curves": "One line per trial; squares mark where a trial was stopped. Dashed: the samples at which the "
     "scheduler decides.",
     "importance": "Epsilon squared of a one-way analysis of variance (thirds of a range, labels of a choice), at the "
