@@ -28,8 +28,9 @@ Batches = Callable[[int], Iterable[Mapping[str, Any]]]
 Status = Literal["finished", "interrupted", "preempted"]
 """How a fit ends: at the end of its budget, by a person's wish, or because its machine is about to be taken away."""
 
-Wish = bool | Literal["save", "interrupted", "preempted"]
-"""What is asked of a run: nothing (False), a checkpoint at once, or the status to end with (True: "interrupted")."""
+Wish = bool | Literal["save", "replace", "interrupted", "preempted"]
+"""What is asked of a run: nothing (False), a checkpoint at once, that and other workers, or the status to end with
+(True: "interrupted")."""
 
 LOOK_UP_S = 1.0
 """How often a run looks up from its steps, to hear wishes and failed writes; all workers agree on the steps."""
@@ -137,6 +138,10 @@ class ExplodingGradientError(NonFiniteLossError):
     """The gradient's norm leapt far above its running median; nothing was stepped with it."""
 
     kind = "explosion"
+
+
+class ReplaceWorkersError(RuntimeError):
+    """A worker was told to go; the run was saved, and goes on from there when its workers are started again."""
 
 
 @dataclass(frozen=True)
@@ -263,9 +268,12 @@ class Fit:
             return False
         self._raise_failed_write()
         wish = self.run.stopping()
-        if wish == "save":
+        if wish in ("save", "replace"):
             self._save()
             self.writer.join()
+        if wish == "replace":
+            self._raise_failed_write()
+            raise ReplaceWorkersError(f"a worker has to go; the run was saved at step {self.step}")
         return "interrupted" if wish is True else wish
 
     def _step(self, stream: Iterator[Mapping[str, Any]]) -> None:

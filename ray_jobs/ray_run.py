@@ -19,11 +19,11 @@ from eventsam.checkpoint import Storage, open_storage
 from eventsam.engine import LOOK_UP_S, Wish
 from eventsam.metrics_log import MetricsLog
 from eventsam.tasks.task import Task
-from ray_jobs.termination import TERMINATED, WorkerTerminatedError, asked_status
+from ray_jobs.termination import TERMINATED, asked_status
 
-WISHES: tuple[Wish | None, ...] = (False, "save", "interrupted", "preempted", None)
-"""From the least to the most urgent; the last is a worker that was told to go, and saw the run saved."""
-SAVE, INTERRUPTED, PREEMPTED, LEAVE = 1, 2, 3, 4
+WISHES: tuple[Wish, ...] = (False, "save", "replace", "interrupted", "preempted")
+"""From the least to the most urgent."""
+SAVE, REPLACE, INTERRUPTED, PREEMPTED = 1, 2, 3, 4
 
 
 @dataclass
@@ -35,7 +35,7 @@ class RayRun:
     rank: int = field(default_factory=lambda: ray.train.get_context().get_world_rank())
     world_size: int = field(default_factory=lambda: ray.train.get_context().get_world_size())
     storage: Storage | None = None
-    saved_for: set[object] = field(default_factory=set)
+    nodes_saved_for: set[tuple[str, ...]] = field(default_factory=set)
     asked_at: float = field(default_factory=time.monotonic)
 
     def wrap(self, task: Task) -> nn.Module:
@@ -77,11 +77,8 @@ class RayRun:
     def stopping(self) -> Wish:
         """Return the most urgent wish that any worker heard of: a stop file, SIGTERM, or a node about to be taken.
 
-        A worker that got SIGTERM has the run saved and then leaves; the run goes on from there with another one. Before
-        a node is taken away the run is saved too, and goes on until it is gone.
-
-        Raises:
-            WorkerTerminatedError: this worker leaves.
+        After a worker got SIGTERM the run is saved, and goes on from there with new workers. Before a node is taken
+        away it is saved too, and goes on until the node is gone.
         """
         # Ray's answer on nodes is the same for all workers, who must ask together: the first one says when.
         ask = time.monotonic() - self.asked_at >= LOOK_UP_S
@@ -89,19 +86,13 @@ class RayRun:
         urgency = int(max(answer[0] for answer in answers))
         if answers[0][1]:
             urgency = max(urgency, self._node_notice())
-        if urgency == LEAVE and TERMINATED.is_set():
-            raise WorkerTerminatedError(f"worker {self.rank} got SIGTERM; the run was saved before it left")
-        if urgency == SAVE and TERMINATED.is_set():
-            self.saved_for.add("SIGTERM")
-        return WISHES[urgency] or False
+        return WISHES[urgency]
 
     def _heard(self) -> int:
         status = asked_status(self.folder) if self.rank == 0 else None
         if status is not None:
             return PREEMPTED if status == "preempted" else INTERRUPTED
-        if not TERMINATED.is_set():
-            return 0
-        return LEAVE if "SIGTERM" in self.saved_for else SAVE
+        return REPLACE if TERMINATED.is_set() else 0
 
     def _node_notice(self) -> int:
         self.asked_at = time.monotonic()
@@ -109,7 +100,7 @@ class RayRun:
         if info is None:
             return 0
         nodes = tuple(info.preempted_node_ids)
-        if nodes in self.saved_for:
+        if nodes in self.nodes_saved_for:
             return 0
-        self.saved_for.add(nodes)
+        self.nodes_saved_for.add(nodes)
         return SAVE

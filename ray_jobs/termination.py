@@ -19,10 +19,6 @@ TERMINATED = threading.Event()
 _LISTENING = threading.Event()
 
 
-class WorkerTerminatedError(RuntimeError):
-    """This worker was sent SIGTERM; the run was saved, and goes on from there with another worker."""
-
-
 @contextmanager
 def listening() -> Iterator[None]:
     """Keep this process alive through one SIGTERM for the time of the block, in which it is to look at TERMINATED."""

@@ -16,7 +16,18 @@ from torch import Tensor, nn
 
 from eventsam import checkpoint
 from eventsam.checkpoint import CheckpointWriteError, LocalStorage, Snapshot
-from eventsam.engine import Budget, LocalRun, Monitor, NonFiniteLossError, Summary, Wish, evaluate, fit, summarize
+from eventsam.engine import (
+    Budget,
+    LocalRun,
+    Monitor,
+    NonFiniteLossError,
+    ReplaceWorkersError,
+    Summary,
+    Wish,
+    evaluate,
+    fit,
+    summarize,
+)
 from eventsam.metrics.state import MetricState, PerSample
 from eventsam.optim import AdamW
 from eventsam.spec import Spec, spec
@@ -252,6 +263,12 @@ def test_a_wish_to_save_is_granted_at_once(tmp_path: Path) -> None:
     budget = dataclasses.replace(BUDGET, checkpoint_every=0, validate_every=0, keep_last=9)
     run_fit(tmp_path, budget, run=asked(tmp_path, "save", 7))
     assert LocalStorage(tmp_path).names() == ["step_000000007", "step_000000012"]
+
+
+def test_a_worker_that_has_to_go_saves_and_raises(tmp_path: Path) -> None:
+    with pytest.raises(ReplaceWorkersError, match="saved at step 7"):
+        run_fit(tmp_path, BUDGET, run=asked(tmp_path, "replace", 7))
+    assert losses(run_fit(tmp_path, BUDGET)).keys() == set(range(8, 13))
 
 
 def test_checkpoints_by_the_clock(tmp_path: Path) -> None:

@@ -1,24 +1,24 @@
 """Checkpoints in a bucket of a local S3 server that may fail at any request."""
 
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+pytest.importorskip("moto.server", reason="moto is among the development requirements")
+import s3_server
+from s3_server import Server
+
 from eventsam import checkpoint
 from eventsam.checkpoint import CheckpointWriteError, Snapshot, State, Writer
+from eventsam.checkpoint.local import damage
 from eventsam.checkpoint.s3 import S3Storage, open_s3
 from eventsam.optim import AdamW
 from eventsam.spec import spec
 from eventsam.tasks.task import Task
 from eventsam.windows import Window
-
-moto_app = pytest.importorskip("moto.server", reason="moto is among the development requirements")
 
 
 class Line(Task):
@@ -36,61 +36,22 @@ def taken(step: int, value: float = 1.0) -> Snapshot:
     return checkpoint.snapshot(task, AdamW().create(task, torch.device("cpu")), state)
 
 
-@dataclass
-class Server:
-    """moto's S3 behind a door that shuts: from its request of number `shut_at` on, all are refused."""
-
-    app: Any
-    url: str = ""
-    num_requests: int = 0
-    shut_at: int | None = None
-    seen: list[str] = field(default_factory=list)
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        self.num_requests += 1
-        self.seen.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
-        if self.shut_at is not None and self.num_requests >= self.shut_at:
-            start_response("403 Forbidden", [("Content-Type", "application/xml")])
-            return [b"<Error><Code>AccessDenied</Code><Message>shut</Message></Error>"]
-        return self.app(environ, start_response)  # type: ignore[no-any-return]
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    from moto.server import DomainDispatcherApplication, create_backend_app
-    from werkzeug.serving import make_server
-
-    served = Server(DomainDispatcherApplication(create_backend_app))
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        running = make_server("127.0.0.1", 0, served, threaded=True)
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
-        thread.start()
-        served.url = f"endpoint_override=http://127.0.0.1:{running.server_port}&region=us-east-1"
-        opened(served, Path()).files.create_dir("bucket", recursive=False)
-        yield served
-        running.shutdown()
-        thread.join(10)
-        running.server_close()
+        for name, value in s3_server.ENVIRONMENT.items():
+            patch.setenv(name, value)
+        with s3_server.serving() as served:
+            yield served
 
 
-def opened(server: Server, cache: Path, prefix: str = "runs/a") -> S3Storage:
-    # Bucket creation is off by default; a test's bucket is made once by a file system of its own.
-    storage = open_s3(f"s3://bucket/{prefix}?{server.url}", cache)
-    if cache == Path():
-        from pyarrow.fs import S3FileSystem
-
-        host = server.url.split("//")[1].split("&")[0]
-        files = S3FileSystem(endpoint_override=host, scheme="http", region="us-east-1", allow_bucket_creation=True)
-        return S3Storage(storage.url, cache, files, storage.prefix)
-    return storage
+def opened(server: Server, cache: Path, prefix: str) -> S3Storage:
+    return open_s3(server.url(prefix), cache)
 
 
 @pytest.fixture
 def storage(server: Server, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[S3Storage]:
-    yield opened(server, tmp_path / "cache", f"runs/{abs(hash(request.node.name))}")
+    yield opened(server, tmp_path / "cache", f"runs/{request.node.name}")
     server.shut_at = None
 
 
@@ -118,7 +79,7 @@ def test_large_files_go_up_in_parts(storage: S3Storage, server: Server) -> None:
     server.seen.clear()
     name = storage.commit(Snapshot(1, tensors, snapshot.record))
     assert storage.newest() == name
-    assert checkpoint.local.damage(storage.fetch(name)) is None
+    assert damage(storage.fetch(name)) is None
     assert any(entry.startswith("POST") for entry in server.seen)  # a multipart upload
 
 
@@ -205,7 +166,7 @@ def test_a_bucket_that_cannot_be_written_is_found_before_the_start(server: Serve
         storage.probe(0)
     server.shut_at = None
     with pytest.raises(CheckpointWriteError):
-        open_s3(f"s3://no-such-bucket/runs?{server.url}", tmp_path).probe(0)
+        open_s3(server.url("runs").replace("bucket", "no-such-bucket"), tmp_path).probe(0)
 
 
 def test_urls_are_checked(tmp_path: Path) -> None:
@@ -220,7 +181,7 @@ def test_urls_are_checked(tmp_path: Path) -> None:
 
 
 def test_a_run_notes_its_url(server: Server, tmp_path: Path) -> None:
-    own, url = tmp_path / "run" / "checkpoints", f"s3://bucket/runs/noted?{server.url}"
+    own, url = tmp_path / "run" / "checkpoints", server.url("runs/noted")
     assert checkpoint.place(own, url) == url
     assert checkpoint.place(own) == url
     checkpoint.open_storage(url, own).commit(taken(1, 4.0))

@@ -198,7 +198,7 @@ def test_elastic_sizes_that_share_no_batch_are_refused_and_others_skipped(
     assert allowed_sizes(Resources((1, 5)), split) == (1, 2, 4)
 
 
-def command(folder: Path, root: Path, *more: str) -> subprocess.Popen[str]:
+def command(folder: Path, root: Path, *more: str, **environment: str) -> subprocess.Popen[str]:
     words = [
         "train", "reconstruct", "--runs", str(folder), "--name", "run", "--threads", "1",
         "--set", f"data.root={root}", "--set", f"budget.num_samples={24 * BATCH_SIZE}",
@@ -209,7 +209,7 @@ def command(folder: Path, root: Path, *more: str) -> subprocess.Popen[str]:
     ]  # fmt: skip
     return subprocess.Popen(
         [sys.executable, "-m", "ray_jobs", *words], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | environment,
     )  # fmt: skip
 
 
@@ -230,6 +230,28 @@ def test_a_killed_driver_goes_on_with_resume(calm: Path, root: Path, tmp_path: P
     assert process.returncode == 0, error
     assert "finished at step 24" in output
     assert losses(folder) == losses(calm)
+
+
+@pytest.mark.slow
+def test_a_run_whose_checkpoints_lie_in_a_bucket_goes_on_from_there(calm: Path, root: Path, tmp_path: Path) -> None:
+    s3_server = pytest.importorskip("s3_server")
+    folder = tmp_path / "run"
+    with s3_server.serving() as server:
+        bucket = ("--checkpoints", server.url("runs"))
+        process = command(tmp_path, root, *bucket, **s3_server.ENVIRONMENT)
+        wait_for_step(folder, 9)
+        process.kill()
+        process.communicate(timeout=60)
+        assert not list((folder / "checkpoints").glob("step_*"))  # this machine holds nothing to go on from
+        process = command(tmp_path, root, "--resume", **s3_server.ENVIRONMENT)
+        _, error = process.communicate(timeout=400)
+        assert process.returncode == 0, error
+    assert losses(folder) == losses(calm)
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps.count(1.0) == 1  # it did not begin again
+    newest = checkpoint.latest(folder / "checkpoints")  # the end of the run brought the newest here
+    assert newest is not None
+    assert checkpoint.read_state(newest).step == 24
 
 
 @pytest.mark.slow
@@ -266,6 +288,21 @@ def test_a_lost_node_costs_nothing_but_time(calm: Path, root: Path, tmp_path: Pa
     assert on_nodes("lose_one", root, tmp_path) == "finished"
     assert ids(tmp_path) == ids(calm)
     assert losses(tmp_path) == losses(calm)
+
+
+@pytest.mark.slow
+def test_a_node_that_is_to_be_taken_away_saves_first(root: Path, tmp_path: Path) -> None:
+    assert on_nodes("drain_one", root, tmp_path) == "interrupted"
+    starts = [batch for batch, before in zip(positions(tmp_path)[1:], positions(tmp_path), strict=False)
+              if batch <= before]  # fmt: skip
+    # It went on from what was saved on notice, not from the beginning: nothing else was ever saved.
+    assert all(batch >= 10 for batch in starts)
+    assert list(ids(tmp_path)) == list(range(len(ids(tmp_path))))
+
+
+def positions(folder: Path) -> list[int]:
+    lines = (folder / "consumed.jsonl").read_text().splitlines()
+    return [json.loads(line)["position"] // BATCH_SIZE for line in lines]
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Trains on a cluster of several nodes on this machine and takes nodes away; a program: a driver has one cluster."""
 
+import json
 import os
 import sys
 import threading
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
+from ray.core.generated import autoscaler_pb2
 from tests_support import small_recipe
 
 from eventsam.metrics_log import MetricsLog
@@ -52,8 +55,9 @@ class Nodes:
 class Training:
     """A launch in a thread of its own."""
 
-    def __init__(self, root: Path, folder: Path, resources: Resources, steps: int) -> None:
-        recipe = small_recipe("reconstruct", root, **{"budget.num_samples": steps * BATCH_SIZE})
+    def __init__(self, root: Path, folder: Path, resources: Resources, steps: int, checkpoint_every: int = 3) -> None:
+        changes = {"budget.num_samples": steps * BATCH_SIZE, "budget.checkpoint_every": checkpoint_every}
+        recipe = small_recipe("reconstruct", root, **changes)
         self.folder, self.error, self.status = folder, "", ""
 
         def train() -> None:
@@ -99,6 +103,38 @@ def lose_one(nodes: Nodes, root: Path, folder: Path) -> None:
     nodes.lose(lost)
     nodes.add()
     training.end()
+
+
+def drain_one(nodes: Nodes, root: Path, folder: Path) -> None:
+    """Give notice that the worker's node is about to be taken away, and take it: no checkpoint falls due by itself."""
+    spot = nodes.add()
+    training = Training(root, folder, Resources(1, 2.0, threads_per_worker=1), 100_000, checkpoint_every=0)
+    training.wait_for_steps(10)
+    deadline_s = 20
+    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    accepted, message = GcsClient(address=nodes.cluster.address).drain_node(
+        spot.node_id, reason, "the spot market", int((time.time() + deadline_s) * 1000)
+    )
+    if not accepted:
+        raise SystemExit(message)
+    training.wait_until(lambda: any((folder / "checkpoints").glob("step_*")), "the checkpoint that the notice asks for")
+    nodes.add()
+    time.sleep(deadline_s)
+    nodes.lose(spot)
+    training.wait_until(lambda: len(training_starts(folder)) > 1, "the second start")
+    ask_to_stop(folder, "interrupted")
+    training.end()
+
+
+def training_starts(folder: Path) -> list[int]:
+    """Return the steps at which the run's workers began to take samples."""
+    starts, last = [], -1
+    for line in (folder / "consumed.jsonl").read_text().splitlines():
+        step = json.loads(line)["position"] // BATCH_SIZE
+        if step != last + 1 or last < 0:
+            starts.append(step)
+        last = step
+    return starts
 
 
 def shrink_and_grow(nodes: Nodes, root: Path, folder: Path) -> None:
