@@ -47,6 +47,7 @@ class Options:
     readers: int
     samples: int
     batch_size: int
+    pace: float = 0.0
 
 
 @dataclass
@@ -184,8 +185,12 @@ def read_on_ray(options: Options, folder: Path) -> dict[str, Any]:
 
 
 def drained(options: Options, batches: Iterator[Mapping[str, Any]], started: float) -> dict[str, Any]:
-    """Time the arrival of every batch."""
-    times = [(index + 1.0, time.time()) for index, _ in enumerate(batches)]
+    """Time the arrival of every batch; a trainer of a stated pace sleeps for its step."""
+    times = []
+    for index, _ in enumerate(batches):
+        if options.pace:
+            time.sleep(options.batch_size / options.pace)
+        times.append((index + 1.0, time.time()))
     return summary(options, times, [], {}, started)
 
 
@@ -228,6 +233,7 @@ def main() -> None:
     parser.add_argument("--readers", type=int, default=1)
     parser.add_argument("--samples", type=int, default=960)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--pace", type=float, default=0.0, help="with --alone: take so many samples/s at most")
     options = Options(**vars(parser.parse_args()))
     programs = {("plain", False): train_plain, ("plain", True): read_plain, ("ray", False): train_on_ray,
                 ("ray", True): read_on_ray}  # fmt: skip

@@ -55,7 +55,7 @@ class Pipeline:
     trainer_rate: float
     num_trainers: int = 1
     samples_per_block: int = 128
-    block_latency_s: float = 0.15
+    block_latency_s: float = 0.05
     store_bytes: float = math.inf
     wire_bytes_per_s: float = math.inf
 

@@ -108,6 +108,20 @@ def selector(label: str) -> Mapping[str, str]:
     return {key: value}
 
 
+def cpus_with(wanted: Mapping[str, str], nodes: Iterable[Mapping[str, Any]] | None = None) -> float:
+    """Return the CPUs of the living nodes that a trainers' selector admits; a value "!v" admits all but v."""
+
+    def admits(node: Mapping[str, Any]) -> bool:
+        labels = _labels(node)
+        return all(
+            labels.get(key) != value[1:] if value.startswith("!") else labels.get(key) == value
+            for key, value in wanted.items()
+        )
+
+    alive = (node for node in (ray.nodes() if nodes is None else nodes) if node["Alive"])
+    return sum(float(node["Resources"].get("CPU", 0.0)) for node in alive if admits(node))
+
+
 def site_of(plane: DataPlane, nodes: Iterable[Mapping[str, Any]] | None = None) -> Site:
     """Look at the connected cluster (or at `nodes` as `ray.nodes()` gives them).
 

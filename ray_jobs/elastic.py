@@ -10,6 +10,7 @@ from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy
 
 from eventsam.engine import Budget
 from ray_jobs.cluster import CPUS_FOR_READING, Resources
+from ray_jobs.data_plane import cpus_with
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,9 @@ class DivisibleScaling(ElasticScalingPolicy):
     def _count_possible_workers(self, reserved_resources: Any) -> int:
         # The reservation may hold every CPU of the cluster: a run whose readers have none waits for ever.
         cpus = self.scaling_config.resources_per_worker["CPU"]
-        room = (ray.cluster_resources().get("CPU", 0.0) - CPUS_FOR_READING) / cpus
+        wanted = self.scaling_config.label_selector
+        free = cpus_with(wanted) if wanted else ray.cluster_resources().get("CPU", 0.0) - CPUS_FOR_READING
+        room = free / cpus
         possible = min(super()._count_possible_workers(reserved_resources), int(room + 1e-9))
         return max((size for size in self.sizes if size <= possible), default=0)
 

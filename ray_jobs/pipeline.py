@@ -48,11 +48,21 @@ class Pause(ExecutionCallback):
 
     def on_execution_step(self, executor: Any) -> None:
         """Sleep after several quick steps in a row; a block lasts the trainer much longer than this."""
+        self._ask_for_limits(executor)
         quick = time.monotonic() - self.left < QUICK_STEP_S
         self.num_quick = self.num_quick + 1 if quick else 0
         if self.num_quick > QUICK_STEPS:
             time.sleep(SCHEDULER_PAUSE_S)
         self.left = time.monotonic()
+
+    def _ask_for_limits(self, executor: Any) -> None:
+        """Have a new execution ask at every step what it may use, until it is told.
+
+        It would ask once a second and read one block at a time meanwhile: most of a short validation's time.
+        """
+        manager = executor._resource_manager
+        if not manager.get_global_limits().cpu:
+            manager._global_limits_last_update_time = 0.0
 
 
 @dataclass(frozen=True)

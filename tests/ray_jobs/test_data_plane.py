@@ -6,7 +6,7 @@ import pytest
 import ray
 from ray.data import ExecutionResources
 
-from ray_jobs.data_plane import MIB, DataPlane, check_plane, site_of
+from ray_jobs.data_plane import MIB, DataPlane, check_plane, cpus_with, site_of
 
 
 def node(cpus: float, store_mib: int, alive: bool = True, **labels: str) -> dict[str, Any]:
@@ -42,6 +42,13 @@ def test_trainers_leave_the_readers_nodes_alone_unless_told_where_to_go() -> Non
     assert plain.trainer_selector() is None
     assert plain.execution_options().label_selector is None
     assert plain.execution_options().is_resource_limits_default()
+
+
+def test_elastic_runs_count_the_cpus_that_trainers_may_have() -> None:
+    for plane, cpus in ((DataPlane("ray-subcluster=reader"), 12), (DataPlane(trainers="kind=gpu"), 8)):
+        wanted = plane.trainer_selector()
+        assert wanted is not None
+        assert cpus_with(wanted, NODES) == cpus
 
 
 def test_what_it_comes_to_is_said_in_cpus_blocks_and_bytes() -> None:
