@@ -93,7 +93,7 @@ def stream(loader: Loader, layout: Layout) -> ray.data.Dataset:
 
 def layout_of(loader: Loader, start: int, stop: int, global_batch_size: int, num_workers: int) -> Layout:
     """Return the layout of positions [start, stop) with blocks sized by samples and by bytes."""
-    sample_bytes = sum(array.nbytes for array in loader.sample(0, 0).values())
+    sample_bytes = sum(array.nbytes for array in loader.batch(np.zeros(1, np.int64)).values())
     samples = max(1, min(SAMPLES_PER_BLOCK, BYTES_PER_BLOCK // sample_bytes))
     batches = max(1, samples // max(1, global_batch_size // num_workers))
     return Layout(start, stop, global_batch_size, num_workers, batches)

@@ -28,7 +28,10 @@ from eventsam.checkpoint import (
     warn_of_other_code,
 )
 from eventsam.engine import NonFiniteLossError, evaluate, fit
+from eventsam.faults.step_watch import StepWatch, Watching
+from eventsam.faults.write_bundle import Scene
 from eventsam.loading import Loader, make_loader
+from eventsam.quarantine import Quarantine
 from eventsam.recipe import Recipe, recipe_hash
 from eventsam.spec import Spec, build, differences, from_json, replace, to_json
 from eventsam.tasks.task import Batch, Task
@@ -38,7 +41,9 @@ from ray_jobs.audit import audited
 from ray_jobs.cluster import Resources, check_resources
 from ray_jobs.data_plane import check_plane, write_site
 from ray_jobs.elastic import ElasticTorchTrainer, allowed_sizes
+from ray_jobs.give_up import give_up, given_up
 from ray_jobs.ray_run import RayRun
+from ray_jobs.retry import Retries, persist
 from ray_jobs.streams import SizedStream, StreamsBySize
 from ray_jobs.termination import STOP_FILE, TERMINATED, SigtermInWorkers, ask_to_stop, listening
 
@@ -98,6 +103,8 @@ def launch(
     *,
     max_failures: int = 3,
     keeping: Keeping | None = None,
+    retries: Retries | None = None,
+    watching: Watching | None = None,
 ) -> Outcome:
     """Train a recipe on the connected cluster; goes on from the run's newest whole checkpoint where there is one.
 
@@ -125,6 +132,8 @@ def launch(
         ask_to_stop(folder, "preempted")
     (folder / "recipe.json").write_text(json.dumps(to_json(recipe), indent=1))
     batch_size = built.budget.global_batch_size
+    quarantine = Quarantine(folder, built.data.max_bad_share)
+    training, validation = (dataclasses.replace(part, quarantine=quarantine) for part in (training, validation))
     streams = {
         "train": SizedStream(training, 0, built.budget.num_steps * batch_size, batch_size),
         "val": SizedStream(validation, 0, validation.order.num_samples, batch_size),
@@ -132,9 +141,12 @@ def launch(
     config = {
         "recipe": to_json(recipe), "folder": folder, "location": location, "streams": streams,
         "num_threads": resources.num_threads, "accept_new_catalog": keeping.accept_new_catalog, "audit": keeping.audit,
+        # In local mode the process is the caller's own: it is not ours to end.
+        "watching": dataclasses.replace(watching or Watching(), exits=bool(resources.num_workers)),
     }  # fmt: skip
     datasets = {"train": lambda: _rest_of_stream(streams["train"], storage), "val": lambda: streams["val"]}
-    returned = _run(_train_worker, config, datasets, resources, folder, max_failures, sizes)
+    run = partial(_run, _train_worker, config, datasets, resources, folder, max_failures, sizes)
+    returned = persist(run, folder, storage, retries or Retries())
     if "error" in returned:
         raise ERRORS[returned["kind"]](returned["error"])
     storage.mirror()
@@ -226,6 +238,10 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
     storage = open_storage(config["location"], folder / "checkpoints")
     run = RayRun(folder, storage=storage)
     training = streams["train"].loader
+    if (told := given_up(folder)) is not None:
+        return told
+    scene = Scene(folder, recipe_spec, training.catalog.hash, run.rank, run.world_size, storage)
+    watch = StepWatch(scene, config["watching"], partial(identify, training), recipe.task)
 
     def batches(name: str, position: int) -> Iterable[Mapping[str, Any]]:
         layout = dataclasses.replace(streams[name], start=position).layout(run.world_size)
@@ -234,10 +250,11 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
     def training_batches(position: int) -> Iterable[Mapping[str, Any]]:
         taken = batches("train", position)
         names = partial(identify, training)
-        return audited(taken, folder, run.rank, run.world_size, names) if config["audit"] else taken
+        taken = audited(taken, folder, run.rank, run.world_size, names) if config["audit"] else taken
+        return watch.steps(position // recipe.budget.global_batch_size, taken)
 
     try:
-        with listening():
+        with listening(), watch:
             summary = fit(
                 recipe.task,
                 training_batches,
@@ -247,23 +264,15 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
                 folder=folder / "checkpoints",
                 recipe=recipe_spec,
                 catalog_hash=training.catalog.hash,
-                validation=lambda: batches("val", 0),
+                validation=lambda: watch.beats(batches("val", 0)),
                 monitor=recipe.monitor,
                 identify=partial(identify, training),
                 storage=storage,
                 write_behind=True,
                 accept_new_catalog=config["accept_new_catalog"],
             )
-    except NonFiniteLossError as error:
-        # All workers see it at the same step and none would do better on a second try.
-        return {"error": str(error), "kind": "nonfinite"}
-    except CheckpointWriteError as error:
-        # So do they this one.
-        return {"error": str(error), "kind": "storage"}
-    except (ValueError, KeyError) as error:
-        if run.world_size > 1:
-            raise  # the others wait for this worker: let Ray stop them
-        return {"error": str(error), "kind": "input"}
+    except (ValueError, KeyError, CheckpointWriteError) as error:
+        return give_up(error, folder, run.world_size)
     last = summary.checkpoint.name if summary.checkpoint else ""
     return {"status": summary.status, "step": summary.step, "metrics": dict(summary.metrics), "checkpoint": last}
 

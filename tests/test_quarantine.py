@@ -4,9 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
+from damaged_shards import damage_image
 from tests_support import render_small
 
 from datasets_catalog.synthetic import DATASET
@@ -18,17 +18,6 @@ from eventsam.order import Layout
 from eventsam.quarantine import Quarantine, SampleError, TooManyBadSamplesError
 from eventsam.representations.tencode import Tencode
 from eventsam.windows import Window
-
-NUM_SAMPLES = 24
-
-
-def damage_image(path: Path, place: int, plane: int) -> None:
-    """Overwrite one compressed image of a shard with noise; the file's size and structure stay."""
-    with h5py.File(path, "r") as file:
-        chunk = file["images"].id.get_chunk_info_by_coord((place, plane, 0, 0, 0))
-    with path.open("r+b") as file:
-        file.seek(chunk.byte_offset)
-        file.write(np.random.default_rng(0).bytes(chunk.size))
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from typing import Any
 
 from eventsam.checkpoint import CheckpointWriteError
 from eventsam.engine import NonFiniteLossError
-from eventsam.faults.bundle import Scene, write_bundle
 from eventsam.faults.flight import FlightRecorder
 from eventsam.faults.hang_watch import HangWatch
+from eventsam.faults.write_bundle import Scene, write_bundle
 from eventsam.tasks.task import Batch, Task
 
 log = logging.getLogger(__name__)

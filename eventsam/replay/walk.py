@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ import numpy as np
 from eventsam.engine import LocalRun, NonFiniteLossError, fit
 from eventsam.faults.bundle import Bundle
 from eventsam.loading import Loader
+from eventsam.quarantine import FOLDER as QUARANTINE
+from eventsam.quarantine import Quarantine
 from eventsam.recipe import Recipe
 from eventsam.replay.examine import all_finite
 
@@ -39,6 +42,15 @@ def walk(bundle: Bundle, recipe: Recipe, loader: Loader) -> int | None:
 
     Returns the step whose update left weights that are not finite, where there is one: the walk ends there.
     """
+    with tempfile.TemporaryDirectory() as scratch:
+        # The places of bad samples are filled as the run filled them; what is found now is no part of the bundle.
+        if (bundle.folder / QUARANTINE).exists():
+            shutil.copytree(bundle.folder / QUARANTINE, Path(scratch) / QUARANTINE)
+        quarantine = Quarantine(Path(scratch), recipe.data.max_bad_share)
+        return _walk(bundle, recipe, dataclasses.replace(loader, quarantine=quarantine), Path(scratch))
+
+
+def _walk(bundle: Bundle, recipe: Recipe, loader: Loader, scratch: Path) -> int | None:
     size = recipe.budget.global_batch_size
     spoilt: list[int] = []
 
@@ -54,13 +66,11 @@ def walk(bundle: Bundle, recipe: Recipe, loader: Loader) -> int | None:
     budget = dataclasses.replace(
         recipe.budget, validate_every=0, patience=0, checkpoint_every=never, checkpoint_minutes=0.0, log_every=never
     )
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            fit(
-                recipe.task, batches, optimizer=recipe.optimizer, budget=budget,
-                run=_FromBundle(start=bundle.checkpoint), folder=Path(scratch), recipe=bundle.recipe,
-                catalog_hash=bundle.catalog_hash,
-            )  # fmt: skip
-        except (_ArrivedError, NonFiniteLossError) as end:
-            log.info("walked from %s to %s", bundle.checkpoint or "the first step", end)
+    try:
+        fit(
+            recipe.task, batches, optimizer=recipe.optimizer, budget=budget, run=_FromBundle(start=bundle.checkpoint),
+            folder=scratch / "checkpoints", recipe=bundle.recipe, catalog_hash=bundle.catalog_hash,
+        )  # fmt: skip
+    except (_ArrivedError, NonFiniteLossError) as end:
+        log.info("walked from %s to %s", bundle.checkpoint or "the first step", end)
     return spoilt[0] if spoilt else None

@@ -1,5 +1,6 @@
 """Failure bundles and their replay: NaN at a known sample, an exploded gradient, an error, weights that went bad."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -11,15 +12,18 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from damaged_shards import damage_image
 from tests_support import render_small, small_recipe
 
 from datasets_catalog.synthetic import DATASET
 from eventsam.catalog import open_catalog
 from eventsam.checkpoint import LocalStorage
 from eventsam.engine import LocalRun, fit
-from eventsam.faults.bundle import Scene, newest_bundle, read_bundle
+from eventsam.faults.bundle import newest_bundle, read_bundle
 from eventsam.faults.step_watch import StepWatch, Watching
+from eventsam.faults.write_bundle import Scene
 from eventsam.loading import Loader, make_loader
+from eventsam.quarantine import Quarantine
 from eventsam.recipe import Recipe
 from eventsam.replay.replay import Replay, replay
 from eventsam.spec import Spec, build, replace
@@ -45,7 +49,9 @@ def samples_of(recipe: Spec, root: Path) -> Loader:
 
 def fail(recipe: Spec, root: Path, run: Path, spoil: Spoil = None) -> Path:
     """Train until the run fails, as a worker does, and return the bundle."""
-    parts, loader, folder = built(recipe), samples_of(recipe, root), run / "checkpoints"
+    parts, folder = built(recipe), run / "checkpoints"
+    quarantine = Quarantine(run, parts.data.max_bad_share)
+    loader = dataclasses.replace(samples_of(recipe, root), quarantine=quarantine)
     scene = Scene(run, recipe, loader.catalog.hash, 0, 1, LocalStorage(folder))
 
     def identify(batch: Mapping[str, Any]) -> list[str]:
@@ -128,6 +134,22 @@ def test_an_exploded_gradient_has_the_same_norm_again(root: Path, tmp_path: Path
     recorded = read_bundle(folder).shares[0].numbers["gradient_norm"]
     assert result.findings.gradient_norm == pytest.approx(recorded, rel=1e-4)
     assert set(result.findings.gradient_norms) > {"model.encoder"}
+
+
+def test_the_walk_fills_bad_samples_places_as_the_run_did(root: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(root, damaged)
+    for shard in damaged.rglob("*.h5"):
+        damage_image(shard, 0, 0)
+    recipe = replace(small_recipe("reconstruct", damaged), "optimizer.learning_rate", float("inf"))
+    recipe = replace(recipe, "data.max_bad_share", 0.9)
+    folder = fail(recipe, damaged, tmp_path / "run")
+    assert (folder / "quarantine").exists()
+    before = sorted(path.name for path in folder.rglob("*"))
+    result = replayed(folder, recipe, samples_of(recipe, damaged))
+    assert result.reproduced and result.data_as_then
+    assert result.bad_since == 0
+    assert sorted(path.name for path in folder.rglob("*")) == before
 
 
 def wrong_shape(step: int, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
