@@ -14,9 +14,14 @@ from eventsam.engine import NonFiniteLossError
 from eventsam.recipe import load_recipe, recipe_names
 from eventsam.spec import Spec, replace
 from ray_jobs import catalog_commands, event_commands
+from ray_jobs.chaos_command import chaos
+from ray_jobs.compare_command import compare_runs
 from ray_jobs.plan_command import plan
+from ray_jobs.repro_command import repro
 from ray_jobs.simulate_command import simulate
 from ray_jobs.submit_command import jobs_app, submit
+from ray_jobs.sweep_command import sweep
+from ray_jobs.track_command import track
 from ray_jobs.view_command import view
 
 P = ParamSpec("P")
@@ -34,9 +39,15 @@ app = typer.Typer(
 app.add_typer(catalog_commands.app, name="catalog")
 app.command("info")(event_commands.info_command)
 app.command("convert")(event_commands.convert_command)
+app.command("formats")(event_commands.formats_command)
 app.command("view")(view)
 app.command("simulate")(simulate)
+app.command("sweep")(sweep)
+app.command("compare")(compare_runs)
+app.command("track")(track)
 app.command("plan")(plan)
+app.command("repro")(repro)
+app.command("chaos")(chaos)
 app.command("submit")(submit)
 app.add_typer(jobs_app, name="jobs")
 
@@ -128,6 +139,9 @@ def train(
     store_mib: StoreMib = 0,
     experiment: Annotated[str, typer.Option(help="MLflow experiment.")] = "eventsam",
     tracking_uri: TrackingUri = None,
+    register: Annotated[
+        str | None, typer.Option(help="Make the best checkpoint a version of this MLflow model.")
+    ] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Train a recipe with Ray Data and Ray Train, tracked by MLflow."""
@@ -145,7 +159,7 @@ def train(
     with connected(num_cpus=resources.logical_cpus):
         site = check_plane(plane, resources.min_workers, cpus_per_worker)
         typer.echo("\n".join(site.lines(resources.min_workers * cpus_per_worker)), err=True)
-        outcome = run_training(spec, folder, resources, Tracking(experiment, tracking_uri), keeping)
+        outcome = run_training(spec, folder, resources, Tracking(experiment, tracking_uri, register=register), keeping)
     metrics = {key: round(value, 6) for key, value in outcome.metrics.items()}
     typer.echo(f"{outcome.status} at step {outcome.step}: {json.dumps(metrics)}")
     typer.echo(f"best checkpoint: {outcome.best}")

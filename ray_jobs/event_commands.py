@@ -13,7 +13,7 @@ from eventsam.io.detect import formats, open_recording
 from eventsam.io.info import file_info
 from eventsam.io.recording import OpenOptions, Recording
 
-File = Annotated[Path, typer.Argument(help="A recording: file or folder, of any format that --help lists.")]
+File = Annotated[Path, typer.Argument(help="A recording: file or folder, of any format that `eventsam formats` lists.")]
 Height = Annotated[int | None, typer.Option(min=1, help="Sensor rows, for files that do not state them.")]
 Width = Annotated[int | None, typer.Option(min=1, help="Sensor columns, for files that do not state them.")]
 Stream = Annotated[str | None, typer.Option(help="Which event stream, for files with several (topic, camera, group).")]
@@ -89,7 +89,8 @@ def stated(
     return OpenOptions(height, width, stream, backward, outside)  # type: ignore[arg-type]
 
 
-def format_lines() -> str:
-    """Return a line per format, for the help text."""
-    rows = (f"{entry.name}: {entry.title}{'' if entry.write else ' (read only)'}" for entry in formats().values())
-    return "\n\n".join(rows)
+def formats_command() -> None:
+    """List the formats that are read, and which of them are written."""
+    for entry in formats().values():
+        suffixes = f" ({', '.join(entry.suffixes)})" if entry.suffixes else ""
+        typer.echo(f"{entry.name}: {entry.title}{suffixes if entry.write else ', read only'}")

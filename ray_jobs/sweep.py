@@ -1,5 +1,6 @@
 """The one Tune driver: a plan's points trained as trials, decided on by a scheduler, resumable from its folder."""
 
+import dataclasses
 import logging
 import os
 import random
@@ -14,8 +15,8 @@ import ray
 from ray import tune
 
 from eventsam.provenance import code_hash
-from eventsam.spec import from_json, to_json
-from ray_jobs.sweep_placement import Placement
+from eventsam.spec import Spec, from_json, to_json
+from ray_jobs.sweep_placement import Asked, Placement
 from ray_jobs.sweep_plan import SEQUENTIAL, Plan, SweepOptions, num_trials, words
 from ray_jobs.sweep_samples import SampleLibrary
 from ray_jobs.sweep_scheduling import make_scheduler, make_search
@@ -23,7 +24,7 @@ from ray_jobs.sweep_search import NamedPoints
 from ray_jobs.sweep_store import ENDED, FAILED, STOPPED, SweepFolder, TrialState, json_differences
 from ray_jobs.sweep_tracking import SweepTracking
 from ray_jobs.sweep_trial import SweepTrial, TrialSettings
-from search_spaces import load_space
+from search_spaces import Space, load_space
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +42,8 @@ MAX_FAILURES = 2
 """How often the process of a trial may die; an error of its training is no such death and is not tried again."""
 
 
-def record_of(plan: Plan) -> dict[str, Any]:
-    """Return what tells one sweep from another, as JSON-ready values."""
+def record_of(plan: Plan, asked: Asked | None = None) -> dict[str, Any]:
+    """Return what a sweep's folder states, as JSON-ready values; what was asked of the cluster may change later."""
     return {
         "recipe_name": plan.recipe_name,
         "recipe": to_json(plan.recipe),
@@ -50,6 +51,7 @@ def record_of(plan: Plan) -> dict[str, Any]:
         "options": asdict(plan.options),
         "catalog_hash": plan.catalog_hash,
         "code_hash": code_hash(),
+        "asked": asdict(asked or Asked()),
     }
 
 
@@ -62,7 +64,8 @@ def check_same(folder: SweepFolder, plan: Plan) -> None:
     before, after = folder.read_record(), record_of(plan)
     if before["code_hash"] != after["code_hash"]:
         log.warning("the code changed since the sweep began: %s -> %s", before["code_hash"], after["code_hash"])
-    changed = json_differences({**before, "code_hash": ""}, {**after, "code_hash": ""})
+    free = {"code_hash": "", "asked": {}}
+    changed = json_differences(before | free, after | free)
     if changed:
         shown = "\n  ".join(changed[:20])
         raise ValueError(
@@ -70,11 +73,12 @@ def check_same(folder: SweepFolder, plan: Plan) -> None:
         )
 
 
-def stated(folder: SweepFolder) -> tuple[str, Any, Any, SweepOptions]:
-    """Return what a sweep's folder states: recipe name, recipe, the space as its module states it now, options."""
+def stated(folder: SweepFolder) -> tuple[str, Spec, Space, SweepOptions, Asked]:
+    """Return what a sweep's folder states: recipe, the space as its module states it now, options, resources."""
     record = folder.read_record()
-    space = load_space(record["space"]["name"])
-    return record["recipe_name"], from_json(record["recipe"]), space, SweepOptions(**record["options"])
+    found, options = load_space(record["space"]["name"]), SweepOptions(**record["options"])
+    space = dataclasses.replace(found, metric=record["space"]["metric"], mode=record["space"]["mode"])
+    return record["recipe_name"], from_json(record["recipe"]), space, options, Asked(**record["asked"])
 
 
 @dataclass
@@ -150,7 +154,8 @@ def run_sweep(
     if not unfinished and num_new <= 0:
         return
     capacity = int(0.4 * ray.cluster_resources().get("object_store_memory", 2**30))
-    library = SampleLibrary.remote(capacity)
+    library = SampleLibrary.remote(capacity, folder.path)
+    folder.begin()
     try:
         settings = TrialSettings(
             to_json(plan.recipe), plan.space, plan.options, folder.path, unfinished, library, placement.resources,

@@ -1,7 +1,6 @@
 """`eventsam sweep`: search a space of recipes."""
 
 import dataclasses
-import time
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from ray_jobs.tracked import Tracking
 
 SCHEDULERS, SEARCHES = ("asha", "pbt", "hyperband", "fifo"), ("random", "grid", "optuna", "bohb")
+EXECUTORS = ("in_trial", "torch_trainer")
 
 
 def sweep(
@@ -41,15 +41,16 @@ def sweep(
     workers_per_trial: Annotated[
         int, typer.Option(min=1, help="Ray Train workers per trial; one trains in the trial's own process.")
     ] = 1,
+    executor: Annotated[
+        str | None, typer.Option(help=f"One of: {', '.join(EXECUTORS)}; default: by the workers.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Torch threads per worker; 0 shares this machine's cores.")] = 0,
     name: Annotated[str | None, typer.Option(help="The sweep's folder below --runs.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with the sweep of this name; says all the rest.")] = None,
     runs: Annotated[Path, typer.Option(help="Folder that holds the sweeps and, unless told otherwise, MLflow.")] = Path(
         "runs"
     ),
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, print the table, start nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, print the table, start nothing.")] = False,
     experiment: Annotated[str, typer.Option(help="MLflow experiment.")] = "eventsam",
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow tracking URI; default: SQLite in --runs.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the results to this file.")] = None,
@@ -64,20 +65,22 @@ def sweep(
 
     _check_name("scheduler", scheduler, SCHEDULERS)
     _check_name("search", search, SEARCHES)
-    asked = Asked(concurrent, cpus_per_trial, gpus_per_trial, workers_per_trial, threads)
+    _check_name("executor", executor or EXECUTORS[0], EXECUTORS)
+    if executor == "in_trial" and workers_per_trial > 1:
+        raise ValueError(f"--executor in_trial has one worker per trial, got --workers-per-trial {workers_per_trial}")
+    launch = executor == "torch_trainer"
+    asked = Asked(concurrent, cpus_per_trial, gpus_per_trial, workers_per_trial, threads, launch)
     if resume is not None:
         folder = SweepFolder(absolute(runs) / resume)
-        given = _resumed(folder, recipe, space)
+        given, asked = _resumed(folder, recipe, space, asked)
     else:
         options = SweepOptions(trials, scheduler, search, seeds, samples, validations, search_seed)  # type: ignore[arg-type]
         given = _asked_for(recipe, space, changes, metric, mode, options)
         folder = SweepFolder(absolute(runs) / (name or f"{recipe}-{space}-{datetime.now():%Y%m%d-%H%M%S}"))
         if folder.exists and not dry_run:
             raise ValueError(f"{folder.path} holds a sweep already; go on with --resume {folder.path.name}")
-    logical = max(
-        LOGICAL_CPUS, int(concurrent * cpus_per_trial * workers_per_trial * given[3].num_seeds) + concurrent + 1
-    )
-    with connected(num_cpus=logical if workers_per_trial > 1 else LOGICAL_CPUS):
+    # A cluster started here has room for what is asked: its CPUs are logical.
+    with connected(num_cpus=max(LOGICAL_CPUS, asked.num_cpus(given[3].num_seeds))):
         _sweep(given, folder, asked, Tracking(experiment, tracking_uri), dry_run, json_file)
 
 
@@ -102,14 +105,18 @@ def _asked_for(
     return recipe, stated, dataclasses.replace(found, metric=metric or found.metric, mode=mode or found.mode), options
 
 
-def _resumed(folder: "SweepFolder", recipe: str | None, space: str | None) -> Given:
+def _resumed(folder: "SweepFolder", recipe: str | None, space: str | None, asked: "Asked") -> tuple[Given, "Asked"]:
+    """Return what a sweep's folder states; of resources, what is asked for now comes first."""
     from ray_jobs.sweep import stated
+    from ray_jobs.sweep_placement import Asked
 
-    name, spec, found, options = stated(folder)
+    name, spec, found, options, before = stated(folder)
     for what, said, held in (("recipe", recipe, name), ("space", space, found.name)):
         if said not in (None, held):
             raise ValueError(f"{folder.path} sweeps the {what} {held!r}, not {said!r}")
-    return name, spec, found, options
+    plain = dataclasses.asdict(Asked())
+    now = {key: value for key, value in dataclasses.asdict(asked).items() if value != plain[key]}
+    return (name, spec, found, options), dataclasses.replace(before, **now)
 
 
 def _sweep(
@@ -129,7 +136,7 @@ def _sweep(
         if folder.exists:
             check_same(folder, plan)
         else:
-            folder.write_record(record_of(plan))
+            folder.write_record(record_of(plan, asked))
         _run(plan, folder, placement, tracking, json_file)
 
 
@@ -141,10 +148,10 @@ def _run(plan: "Plan", folder: "SweepFolder", placement: Any, tracking: "Trackin
     from ray_jobs.sweep_tracking import SweepTracking
 
     mirror = SweepTracking(tracking, plan, folder)
-    started, html, pictures, status = time.perf_counter(), folder.path / "report.html", {}, "FAILED"
+    html, pictures, status = folder.path / "report.html", {}, "FAILED"
     try:
         run_sweep(plan, folder, placement, mirror, lambda line: typer.echo(line, err=True))
-        report = sweep_report(plan, folder, placement, time.perf_counter() - started)
+        report = sweep_report(plan, folder, placement)
         pictures = write_sweep_report(html, report)
         write_whole(folder.path / "result.json", result_json(report))
         if json_file is not None:

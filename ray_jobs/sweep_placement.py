@@ -32,6 +32,12 @@ class Asked:
         """Return which of the two executors trains: "in_trial" or "torch_trainer"."""
         return "torch_trainer" if self.launch or self.workers_per_trial > 1 else "in_trial"
 
+    def num_cpus(self, num_seeds: int) -> int:
+        """Return the logical CPUs that `concurrent` trials take, with those for reading."""
+        if self.executor == "in_trial":
+            return math.ceil(self.concurrent * self.cpus_per_trial) + 1
+        return max(1, self.concurrent) * math.ceil(num_seeds * (self.workers_per_trial * self.cpus_per_trial + 1))
+
 
 @dataclass(frozen=True)
 class Placement:

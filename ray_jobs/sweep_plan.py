@@ -185,28 +185,33 @@ def check_builds(plan: Plan) -> tuple[Plan, Catalog]:
         key = json.dumps(sorted(f"{k}={v}" for k, v in flatten(recipe).items() if k.startswith(("task", "data"))))
         if key in seen:
             continue
-        seen.add(key)
         try:
-            task: Task = parts.build(recipe.arguments["task"])
-            data: Data = build(recipe.arguments["data"], "data")
-            dataset = load_dataset(data.dataset)
-            catalog = catalog or open_catalog(dataset, Path(data.root))
-            loaders = [make_loader(dataset, catalog, data, task.reads, seed=0, training=t) for t in (True, False)]
-            batch = loaders[1].batch(np.arange(1))
-            if len(seen) == 1:
-                _check_metric(plan.space, task, batch)
+            catalog, counts = _check_build(recipe, parts, catalog, plan.space if not seen else None)
         except (ValueError, KeyError, FileNotFoundError) as error:
             drawn = plan.values_of(name)
             where = f"point {name} ({words(plan.space, drawn)})" if drawn else name
             text = error.args[0] if isinstance(error, KeyError) and error.args else error
             kind = next(kind for kind in (KeyError, FileNotFoundError, ValueError) if isinstance(error, kind))
             raise kind(f"{where}: {text}") from error
+        seen.add(key)
     assert catalog is not None
-    facts = {
-        "training samples": str(loaders[0].order.num_samples),
-        "validation samples": str(loaders[1].order.num_samples),
-    }
+    facts = {"training samples": str(counts[0]), "validation samples": str(counts[1])}
     return dataclasses.replace(plan, catalog_hash=catalog.hash, facts=facts), catalog
+
+
+def _check_build(
+    recipe: Spec, parts: KeptParts, catalog: Catalog | None, space: Space | None
+) -> tuple[Catalog, list[int]]:
+    """Build a recipe's task and data; with a space, measure one sample to know that its metric exists."""
+    task: Task = parts.build(recipe.arguments["task"])
+    data: Data = build(recipe.arguments["data"], "data")
+    dataset = load_dataset(data.dataset)
+    catalog = catalog or open_catalog(dataset, Path(data.root))
+    loaders = [make_loader(dataset, catalog, data, task.reads, seed=0, training=t) for t in (True, False)]
+    batch = loaders[1].batch(np.arange(1))
+    if space is not None:
+        _check_metric(space, task, batch)
+    return catalog, [loader.order.num_samples for loader in loaders]
 
 
 def words(space: Space, values: Mapping[str, Drawn]) -> str:

@@ -14,8 +14,8 @@ from ray_jobs.sweep_store import SweepFolder, TrialState
 from search_spaces import Drawn, Parameter, Range, label_of
 
 
-def sweep_report(plan: Plan, folder: SweepFolder, placement: Placement, wall_s: float) -> SweepReport:
-    """Return what the report of a sweep shows; `wall_s` is the wall clock of its last start."""
+def sweep_report(plan: Plan, folder: SweepFolder, placement: Placement) -> SweepReport:
+    """Return what the report of a sweep shows."""
     states = folder.states()
     rows = [_row(plan, folder, name, state) for name, state in states.items()]
     report = SweepReport(
@@ -30,7 +30,7 @@ def sweep_report(plan: Plan, folder: SweepFolder, placement: Placement, wall_s: 
         cpus=placement.asked.cpus_per_trial * max(1, placement.resources.num_workers),
         gpus=placement.asked.gpus_per_trial * max(1, placement.resources.num_workers),
         rungs=_rungs(plan),
-        facts=_facts(plan, placement, states, wall_s),
+        facts=_facts(plan, placement, states, folder.wall_s()),
         hashes={"catalog": plan.catalog_hash[:12], "code": str(folder.read_record()["code_hash"])},
     )
     winner = report.winner
@@ -150,7 +150,7 @@ def _facts(plan: Plan, placement: Placement, states: Mapping[str, TrialState], w
         "executor": f"{placement.asked.executor}, {placement.concurrent} trials at once",
         "budget": f"{plan.max_samples} samples a trial, validated every {plan.first_samples}",
     }
-    if wall_s > 0 and placement.asked.executor == "in_trial":
+    if wall_s > 1 and placement.asked.executor == "in_trial":
         share = train / (wall_s * placement.concurrent)
         facts["inside training steps"] = f"{100 * share:.0f} % of {wall_s:.0f} s x {placement.concurrent} places"
     return facts | dict(plan.facts)

@@ -4,6 +4,7 @@ The sample at a position is a function of catalog, data, seed and position, augm
 those share the blocks to the bit. Torch stays out of this file: the reader processes import it.
 """
 
+import dataclasses
 import hashlib
 import json
 from collections import OrderedDict
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from datasets_catalog import load_dataset
 from eventsam.catalog import Catalog, open_catalog
 from eventsam.loading import Data, Loader, make_loader
+from eventsam.quarantine import Quarantine
 from eventsam.spec import build, from_json
 
 SAMPLES_PER_BLOCK = 64
@@ -60,9 +62,13 @@ def read_block(opened: Opened, number: int) -> dict[str, NDArray[Any]]:
 
 @ray.remote(num_cpus=0, max_restarts=3, max_task_retries=3)
 class SampleLibrary:
-    """Opens each catalog once and has each block read once, keeping up to `capacity` bytes of them."""
+    """Opens each catalog once and has each block read once, keeping up to `capacity` bytes of them.
 
-    def __init__(self, capacity: int) -> None:
+    Bad samples are listed below `folder`, and up to the recipe's `data.max_bad_share` of them have stand-ins.
+    """
+
+    def __init__(self, capacity: int, folder: Path) -> None:
+        self.folder = folder
         self.capacity, self.used, self.num_read, self.num_asked = capacity, 0, 0, 0
         self.catalogs: dict[tuple[str, str], Catalog] = {}
         self.opened: dict[str, Any] = {}
@@ -78,7 +84,10 @@ class SampleLibrary:
             loader = make_loader(
                 dataset, self.catalogs[place], data, selection.keys, seed=selection.seed, training=selection.training
             )
-            num_bytes = sum(array.nbytes for array in loader.sample(0, 0).values())
+            # Bad samples are the same ones for all trials that read this selection: one list for them.
+            quarantine = Quarantine(self.folder / "quarantine" / selection.key, data.max_bad_share)
+            loader = dataclasses.replace(loader, quarantine=quarantine)
+            num_bytes = sum(array.nbytes for array in loader.batch(np.zeros(1, np.int64)).values())
             per_block = max(1, min(SAMPLES_PER_BLOCK, BYTES_PER_BLOCK // num_bytes))
             self.opened[selection.key] = (ray.put(Opened(loader, per_block, num_bytes)), per_block * num_bytes)
         return [self.opened[selection.key][0]]

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from search_spaces import Drawn
 
 VERSION = 1
 RUNNING, FINISHED, STOPPED, FAILED, WAITING = "running", "finished", "stopped", "failed", "waiting"
+BEGUN = "begun"
 ENDED = (FINISHED, STOPPED, FAILED)
 
 
@@ -139,10 +140,26 @@ class SweepFolder:
             raise ValueError(f"{self.path}/sweep.json was written by another release; start a new sweep")
         return record
 
+    def begin(self) -> None:
+        """Add the start of a driver to the journal."""
+        self.decide("", BEGUN)
+
+    def wall_s(self) -> float:
+        """Return for how many seconds drivers ran, each from its start to the last thing that was written after it."""
+        begun = [record["time"] for record in self._journal() if record["status"] == BEGUN]
+        written = [record["time"] for record in self._journal() if record["status"] != BEGUN]
+        written += [record["time"] for trial in self.trials for record in trial.log.read()]
+        total = 0.0
+        for start, after in zip(begun, [*begun[1:], float("inf")], strict=True):
+            total += max((stamp - start for stamp in written if start <= stamp < after), default=0.0)
+        return total
+
     def decide(self, name: str, status: str, cause: str = "") -> None:
         """Add a decision on a trial to the journal."""
+        record = {"trial": name, "status": status, "cause": cause, "time": time.time()}
         with (self.path / "journal.jsonl").open("a") as file:
-            file.write(json.dumps({"trial": name, "status": status, "cause": cause, "time": time.time()}) + "\n")
+            # On a line of its own, whatever a killed driver left behind.
+            file.write(("\n" if file.tell() else "") + json.dumps(record))
             file.flush()
             os.fsync(file.fileno())
 
@@ -159,12 +176,18 @@ class SweepFolder:
         return states
 
     def _decisions(self) -> dict[str, dict[str, Any]]:
+        return {record["trial"]: record for record in self._journal() if record["status"] != BEGUN}
+
+    def _journal(self) -> list[dict[str, Any]]:
         path = self.path / "journal.jsonl"
         if not path.exists():
-            return {}
-        # The line that a killed driver was writing has no end: that decision was not made.
-        lines = path.read_text().split("\n")[:-1]
-        return {record["trial"]: record for record in map(json.loads, lines)}
+            return []
+        # A line that a killed driver was writing is none: what it says did not happen.
+        records: list[dict[str, Any]] = []
+        for line in path.read_text().split("\n"):
+            with suppress(json.JSONDecodeError):
+                records.append(json.loads(line))
+        return records
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -15,8 +15,19 @@ ALLOWED = {
     "ray_jobs": {"ray_jobs", "datasets_catalog", "search_spaces", "eventsam"},
 }
 RANKS = (
-    ("events", "windows", "sample", "spec", "order", "optim", "metrics_log", "compiled", "provenance", "unknown_name",
-     "final_error"),
+    (
+        "events",
+        "windows",
+        "sample",
+        "spec",
+        "order",
+        "optim",
+        "metrics_log",
+        "compiled",
+        "provenance",
+        "unknown_name",
+        "final_error",
+    ),
     ("io", "dataset", "representations", "simulate", "transforms", "event_transforms", "models"),
     ("objectives",),
     ("metrics",),

@@ -87,6 +87,7 @@ class StepWatch:
 
     def beats(self, batches: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         """Yield the batches of a validation, counted as signs of life."""
+        self._computing = False  # what fails from here on is not the step
         for batch in batches:
             self.hang.beat()
             yield batch

@@ -77,3 +77,8 @@ def test_bad_requests_say_what_is_allowed(file: Path, tmp_path: Path) -> None:
     ):
         code, output = run(*arguments)
         assert code == 2 and message in output, output
+
+
+def test_formats_are_listed() -> None:
+    code, output = run("formats")
+    assert code == 0 and "evt3: Prophesee RAW EVT 3.0 (.raw, .evt3)" in output and "read only" in output

@@ -98,7 +98,7 @@ def swept(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, P
     tracking = SweepTracking(Tracking("sweeps"), plan, folder)
     placement = place(Asked(2, threads=1), plan)
     run_sweep(plan, folder, placement, tracking, said.append)
-    report = sweep_report(plan, folder, placement, 10.0)
+    report = sweep_report(plan, folder, placement)
     pictures = write_sweep_report(path / "report.html", report)
     tracking.finish("FINISHED", pictures, path / "report.html")
     return plan, path, said

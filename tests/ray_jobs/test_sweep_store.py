@@ -42,10 +42,18 @@ def test_states_are_the_trials_own_and_the_journals(folder: SweepFolder) -> None
 def test_a_decision_that_was_being_written_was_not_made(folder: SweepFolder) -> None:
     folder.decide("p001", STOPPED)
     with (folder.path / "journal.jsonl").open("a") as file:
-        file.write('{"trial": "p002", "sta')
+        file.write('\n{"trial": "p002", "sta')
     assert folder.states()["p002"].status == "waiting"
+    folder.decide("p000", STOPPED)
     folder.trial("p001").write_state(TrialState(status=RUNNING))
-    assert folder.states()["p001"].status == STOPPED
+    assert [state.status for state in folder.states().values()] == [STOPPED, STOPPED, "waiting"]
+
+
+def test_the_clock_runs_while_drivers_do(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    for stamp, name in ((10.0, ""), (14.0, "p000"), (100.0, ""), (103.0, "p001")):
+        monkeypatch.setattr("ray_jobs.sweep_store.time.time", lambda stamp=stamp: stamp)
+        folder.decide(name, STOPPED) if name else folder.begin()
+    assert folder.wall_s() == 7.0
 
 
 def test_a_point_is_written_once(folder: SweepFolder) -> None:
