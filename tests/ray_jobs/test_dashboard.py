@@ -1,6 +1,9 @@
 """Which dashboards are refused, and to whom the token is sent; a small server stands for the dashboard."""
 
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from dashboard_support import DashboardStandIn, serving
 from ray_jobs import dashboard
 
 TOKEN = "a" * 64
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +97,13 @@ def test_the_token_is_sent_where_it_is_asked_for(tmp_path: Path, monkeypatch: py
 
 def test_the_token_is_not_sent_to_an_open_dashboard(on_loopback: DashboardStandIn, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(TOKEN)
-    dashboard.jobs_client(dashboard.probe(on_loopback.address)).list_jobs()
+    code = f"""
+from ray_jobs import dashboard
+dashboard.jobs_client(dashboard.probe({on_loopback.address!r})).list_jobs()
+"""
+    # A process of its own, as the command is: where a local Ray was started, Ray itself adds its token to every request.
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=environment, timeout=100)
     assert set(on_loopback.authorizations) == {None}
 
 
