@@ -101,7 +101,7 @@ def test_the_token_is_not_sent_to_an_open_dashboard(on_loopback: DashboardStandI
 from ray_jobs import dashboard
 dashboard.jobs_client(dashboard.probe({on_loopback.address!r})).list_jobs()
 """
-    # A process of its own, as the command is: where a local Ray was started, Ray itself adds its token to every request.
+    # A process of its own, as the command is: where a local Ray runs, Ray itself adds its token to every request.
     environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=environment, timeout=100)
     assert set(on_loopback.authorizations) == {None}
