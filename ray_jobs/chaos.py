@@ -160,10 +160,11 @@ def run_chaos(job: Job, folder: Path, name: str, kills: tuple[Kill, ...]) -> dic
         thread.start()
         done = _kill(nodes, thread, chaos, kills)
         thread.join()
+        launch_s = time.time() - started
     if errors:
         raise errors[0]
     size = int(get(job.recipe, "budget.global_batch_size"))
-    report = compare(calm, chaos, size, with_returns(done, chaos), time.time() - started)
+    report = compare(calm, chaos, size, with_returns(done, chaos), launch_s)
     for kill in report["kills"]:
         kill["at_s"] = round(kill["at_s"] - started, 2)
     return {**report, "kills_planned": len(kills), "workers": job.num_workers, "nodes": job.num_nodes}

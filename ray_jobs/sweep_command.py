@@ -59,7 +59,7 @@ def sweep(
     from eventsam.catalog import absolute
     from ray_jobs.cluster import LOGICAL_CPUS, connected
     from ray_jobs.sweep_placement import Asked
-    from ray_jobs.sweep_plan import SweepOptions
+    from ray_jobs.sweep_plan import SweepOptions, check_builds, make_plan
     from ray_jobs.sweep_store import SweepFolder
     from ray_jobs.tracked import Tracking
 
@@ -79,9 +79,10 @@ def sweep(
         folder = SweepFolder(absolute(runs) / (name or f"{recipe}-{space}-{datetime.now():%Y%m%d-%H%M%S}"))
         if folder.exists and not dry_run:
             raise ValueError(f"{folder.path} holds a sweep already; go on with --resume {folder.path.name}")
+    plan, _ = check_builds(make_plan(*given))
     # A cluster started here has room for what is asked: its CPUs are logical.
-    with connected(num_cpus=max(LOGICAL_CPUS, asked.num_cpus(given[3].num_seeds))):
-        _sweep(given, folder, asked, Tracking(experiment, tracking_uri), dry_run, json_file)
+    with connected(num_cpus=max(LOGICAL_CPUS, asked.num_cpus(plan.options.num_seeds))):
+        _sweep(plan, folder, asked, Tracking(experiment, tracking_uri), dry_run, json_file)
 
 
 Given = tuple[str, Spec, Space, "SweepOptions"]
@@ -120,14 +121,12 @@ def _resumed(folder: "SweepFolder", recipe: str | None, space: str | None, asked
 
 
 def _sweep(
-    given: Given, folder: "SweepFolder", asked: "Asked", tracking: "Tracking", dry_run: bool, json_file: Path | None
+    plan: "Plan", folder: "SweepFolder", asked: "Asked", tracking: "Tracking", dry_run: bool, json_file: Path | None
 ) -> None:
     from ray_jobs.sweep import check_same, record_of
     from ray_jobs.sweep_placement import place
-    from ray_jobs.sweep_plan import check_builds, make_plan
     from ray_jobs.sweep_report import plan_table
 
-    plan, _ = check_builds(make_plan(*given))
     placement = place(asked, plan)
     typer.echo(plan_table(plan, placement))
     if dry_run:

@@ -100,10 +100,10 @@ class InTrialFit:
     """
 
     def __init__(
-        self, recipe: Spec, folder: Path, library: Any, parts: KeptParts, answers: Answers, num_threads: int
+        self, recipe: Spec, folder: Path, library: Any, parts: KeptParts, answers: Answers, resources: Resources
     ) -> None:
-        self.recipe, self.folder = recipe, folder
-        self.library, self.parts, self.answers, self.num_threads = library, parts, answers, num_threads
+        self.recipe, self.folder, self.resources = recipe, folder, resources
+        self.library, self.parts, self.answers = library, parts, answers
         self._go, self._out = threading.Semaphore(0), queue.Queue[Validation | Exception | None]()
         self._closing = False
         self.rested_s = 0.0
@@ -140,7 +140,8 @@ class InTrialFit:
     def _train(self) -> None:
         self._go.acquire()
         try:
-            run = TrialRun(self.folder, _device())
+            # Not a GPU that happens to be there: one that nobody gave to this trial is somebody else's.
+            run = TrialRun(self.folder, torch.device("cuda" if self.resources.gpus_per_worker else "cpu"))
             self._fit(run)
             if run.reported is not None:
                 self._out.put(dataclasses.replace(run.reported, finished=True))
@@ -154,7 +155,7 @@ class InTrialFit:
     def _fit(self, run: TrialRun) -> None:
         if self._closing:
             raise _ClosedError
-        torch.set_num_threads(self.num_threads)
+        torch.set_num_threads(self.resources.num_threads)
         seed = int(self.recipe.arguments.get("seed", 0))
         torch.manual_seed(seed)
         task = self.parts.build(self.recipe.arguments["task"])
@@ -244,14 +245,14 @@ class TrainerFit:
 
     def close(self) -> None:
         """Have the workers save a checkpoint and end."""
-        from ray_jobs.train import STOP_FILE
+        from ray_jobs.termination import ask_to_stop
 
         if self._thread is None:
             return
         deadline = time.monotonic() + 120
         # A launch that is still starting takes the file away: it is for a run that is under way.
         while self._thread.is_alive() and time.monotonic() < deadline:
-            (self.folder / STOP_FILE).write_text("interrupted")
+            ask_to_stop(self.folder, "interrupted")
             self._thread.join(1.0)
 
     def _start(self) -> None:
@@ -306,7 +307,3 @@ def keep(source: Path, folder: Path, num_kept: int = 4) -> Path:
     for old in sorted(folder.glob("step_*"))[:-num_kept]:
         shutil.rmtree(old)
     return target
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -6,6 +6,7 @@ its point, the driver owns the rest. A driver that is killed loses nothing: the 
 
 import fcntl
 import json
+import logging
 import os
 import socket
 import time
@@ -17,6 +18,8 @@ from typing import Any
 
 from eventsam.metrics_log import MetricsLog
 from search_spaces import Drawn
+
+log = logging.getLogger(__name__)
 
 VERSION = 1
 RUNNING, FINISHED, STOPPED, FAILED, WAITING = "running", "finished", "stopped", "failed", "waiting"
@@ -220,11 +223,15 @@ def held(path: Path, what: str, timeout_s: float) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except OSError:
+            except BlockingIOError:
                 if time.monotonic() > deadline:
                     file.seek(0)
                     raise ValueError(f"{what} is being worked on by {file.read() or 'another process'}") from None
                 time.sleep(0.1)
+            except OSError as error:
+                # Some shared file systems have no locks; nobody is refused for that.
+                log.warning("%s: no locks on this file system (%s)", path, error)
+                break
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()

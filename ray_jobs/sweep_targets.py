@@ -3,7 +3,7 @@
 A frozen submodule is a function of its input: called without gradients on the same tensors it answers the same. Its
 answers are kept on disk under a hash of weights and inputs. Augmentation changes nothing in that: at one position of
 one seed's order all trials with the same data see the same pixels, augmented or not, and a trial with other data asks
-under another hash.
+under another hash. All of this is for CPUs: a GPU has answered before its input is hashed.
 """
 
 import hashlib
@@ -24,16 +24,17 @@ from eventsam.spec import Spec, build, to_json
 from eventsam.tasks.task import Task
 
 READ_BYTES_PER_S = 300e6
-"""Answers that come faster than a disk could read them, as those of a big GPU, are not worth keeping."""
+"""Answers that come faster than a disk could read them are not worth keeping."""
 CLAIM_S = 5.0
 """How long others wait for the process that computes the same answer right now."""
 
 
 class KeptParts:
-    """Builds tasks around frozen parts that were built before, for the same spec from the same random state."""
+    """Builds tasks around frozen parts that were built before: equal weights are held once, whatever the seed."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[nn.Module, Tensor]] = {}
+        self._modules: dict[str, nn.Module] = {}
+        self._built: dict[str, tuple[nn.Module, Tensor]] = {}
 
     def build(self, task: Spec) -> Task:
         """Build a task; the random numbers that its trained parts draw are those of an ordinary `build`."""
@@ -46,11 +47,15 @@ class KeptParts:
         return built
 
     def _part(self, part: Spec, path: str) -> nn.Module:
+        stated = json.dumps(to_json(part), sort_keys=True)
         before = hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest()
-        key = f"{json.dumps(to_json(part), sort_keys=True)} {before}"
-        if key not in self._kept:
-            self._kept[key] = (build(part, path), torch.get_rng_state())
-        module, state = self._kept[key]
+        key = f"{stated} {before}"
+        if key not in self._built:
+            module = build(part, path)
+            # Another seed leaves another random state behind, but mostly the same weights, read from a checkpoint.
+            held = self._modules.setdefault(f"{stated} {_hash_of_weights(module)}", module)
+            self._built[key] = (held, torch.get_rng_state())
+        module, state = self._built[key]
         torch.set_rng_state(state)
         return module
 
@@ -65,12 +70,12 @@ class Answers:
     num_read: int = 0
     _used: int = field(default=-1, repr=False)
 
-    def get(self, key: str, compute: Callable[[], Any], device: torch.device) -> Any:
+    def get(self, key: str, compute: Callable[[], Any]) -> Any:
         """Return the answer kept under `key`, else compute and keep it; only one process at a time computes it."""
         path = self.folder / key[:2] / f"{key}.safetensors"
-        found = self._read(path, device)
+        found = self._read(path)
         if found is None and not self._claim(path):
-            found = self._wait(path, device)
+            found = self._wait(path)
         if found is not None:
             self.num_read += 1
             return found
@@ -81,9 +86,9 @@ class Answers:
         path.with_suffix(".claim").unlink(missing_ok=True)
         return answer
 
-    def _read(self, path: Path, device: torch.device) -> Any:
+    def _read(self, path: Path) -> Any:
         try:
-            return _from_tensors(safetensors.torch.load_file(path, device=str(device)))
+            return _from_tensors(safetensors.torch.load_file(path))
         except FileNotFoundError:
             return None
 
@@ -96,11 +101,11 @@ class Answers:
         except FileExistsError:
             return False
 
-    def _wait(self, path: Path, device: torch.device) -> Any:
+    def _wait(self, path: Path) -> Any:
         deadline = time.monotonic() + CLAIM_S
         while time.monotonic() < deadline and path.with_suffix(".claim").exists():
             time.sleep(0.001)
-        return self._read(path, device)
+        return self._read(path)
 
     def _keep(self, path: Path, answer: Any, seconds: float) -> None:
         tensors = _to_tensors(answer)
@@ -124,23 +129,21 @@ class Remembered:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Answer from what is kept where that is possible: no gradient is asked for and all inputs can be hashed."""
-        key = None if torch.is_grad_enabled() else self._key(args, kwargs)
+        # A GPU answers before its input is hashed.
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        on_cpu = bool(tensors) and all(value.device.type == "cpu" for value in tensors)
+        key = self._key(args, kwargs) if on_cpu and not torch.is_grad_enabled() else None
         if key is None:
             return self.forward(*args, **kwargs)
-        device = next(value.device for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
-        return self.answers.get(key, lambda: self.forward(*args, **kwargs), device)
+        return self.answers.get(key, lambda: self.forward(*args, **kwargs))
 
     def _key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
         digest = hashlib.blake2b(self.weights.encode(), digest_size=20)
-        kinds = {value.device.type for value in (*args, *kwargs.values()) if isinstance(value, Tensor)}
-        if len(kinds) != 1:
-            return None
-        kind = kinds.pop()
-        digest.update(f"{torch.is_autocast_enabled(kind)} {torch.get_autocast_dtype(kind)}".encode())
+        digest.update(f"{torch.is_autocast_enabled('cpu')} {torch.get_autocast_dtype('cpu')}".encode())
         for name, value in (*enumerate(args), *sorted(kwargs.items())):
             if isinstance(value, Tensor):
                 digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+                digest.update(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
             elif value is None or _whole_numbers(value):
                 digest.update(f"{name} {value}".encode())
             else:

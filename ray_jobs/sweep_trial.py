@@ -6,6 +6,7 @@ import logging
 import math
 import statistics
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from eventsam.spec import Spec, from_json, get, replace
 from eventsam.unknown_name import unknown_name
 from ray_jobs.cluster import Resources
 from ray_jobs.sweep_fits import Fitting, InTrialFit, TrainerFit, Validation, adopt, keep
-from ray_jobs.sweep_plan import SweepOptions, budgeted
+from ray_jobs.sweep_plan import SweepOptions, budgeted, samples_of
 from ray_jobs.sweep_store import FAILED, FINISHED, RUNNING, TrialFolder
 from ray_jobs.sweep_targets import Answers, KeptParts
 from search_spaces import Drawn, Space
@@ -61,6 +62,8 @@ class SweepTrial(tune.Trainable):
         self.parts = KeptParts()
         self.answers = Answers(settings.folder / "shared" / "answers", settings.answer_bytes)
         self.fits: list[Fitting] = []
+        self.unheard: list[deque[Validation]] = []
+        self.pointer: dict[str, Any] | None = None
         self.holding = ExitStack()
         self._take(config)
 
@@ -104,15 +107,15 @@ class SweepTrial(tune.Trainable):
     def _take(self, config: Mapping[str, Any]) -> None:
         self.values: dict[str, Drawn] = {key: plain(value) for key, value in config["values"].items()}
         # Ray Tune numbers the trials of a list in its order; a search that makes them up names them itself.
-        number = int(self.trial_id.rsplit("_", 1)[-1]) if "point" not in config else -1
-        self.place = TrialFolder(self.settings.folder / "trials" / config.get("point", self.settings.names[number]))
+        name = config["point"] if "point" in config else self.settings.names[int(self.trial_id.rsplit("_", 1)[-1])]
+        self.place = TrialFolder(self.settings.folder / "trials" / name)
         self.state = self.place.read_state()
-        self.pointer: dict[str, Any] | None = None
+        self.pointer = None
 
     def _leave(self) -> None:
         for fitting in self.fits:
             fitting.close()
-        self.fits = []
+        self.fits, self.unheard = [], []
         self.holding.close()
 
     def _open(self) -> None:
@@ -120,13 +123,13 @@ class SweepTrial(tune.Trainable):
         self.holding.enter_context(self.place.held())
         self.state = self.place.read_state()
         self.rested_s = self.state.rest_s
-        generation, history = self.state.generation, self.state.history
+        generation, history, samples = self.state.generation, self.state.history, self.state.samples
         cloned = self.pointer if self.pointer and self.pointer["trial"] != self.place.name else None
         if cloned is not None:
             happened = {"from": cloned["trial"], "samples": cloned["samples"], "values": self.values}
             # The same pointer again means that this trial's process died since: what it cloned is in place.
             if happened not in history:
-                generation, history = generation + 1, (*history, happened)
+                generation, history, samples = generation + 1, (*history, happened), cloned["samples"]
         recipe = budgeted(settings.space.apply(from_json(settings.recipe), self.values), settings.options)
         self.batch_size = int(get(recipe, "budget.global_batch_size"))
         first_seed = int(get(recipe, "seed"))
@@ -136,8 +139,9 @@ class SweepTrial(tune.Trainable):
             if cloned is not None and checkpoint.latest(folder / "checkpoints") is None:
                 adopt(Path(cloned["paths"][number]), folder, seeded)
             self.fits.append(self._fitting(seeded, folder))
+            self.unheard.append(deque(recorded_validations(folder, samples // self.batch_size, recipe)))
         self.state = dataclasses.replace(
-            self.state, status=RUNNING, values=self.values, generation=generation, history=history,
+            self.state, status=RUNNING, values=self.values, generation=generation, history=history, samples=samples,
             starts=self.state.starts + 1,
         )  # fmt: skip
         self.place.write_state(self.state)
@@ -147,13 +151,13 @@ class SweepTrial(tune.Trainable):
         settings = self.settings
         if settings.resources.num_workers:
             return TrainerFit(recipe, folder, settings.resources)
-        threads = settings.resources.num_threads
-        return InTrialFit(recipe, folder, settings.library, self.parts, self.answers, threads)
+        return InTrialFit(recipe, folder, settings.library, self.parts, self.answers, settings.resources)
 
     def _advance(self) -> list[Validation]:
+        """Return the next validation of every seed, all of the same step; nothing where they had reached their end."""
         metric, said = self.settings.space.metric, []
-        for fitting in self.fits:
-            validation = fitting.advance()
+        for fitting, unheard in zip(self.fits, self.unheard, strict=True):
+            validation = unheard.popleft() if unheard else fitting.advance()
             if validation is None:
                 continue
             if metric not in validation.metrics:
@@ -214,6 +218,22 @@ class SweepTrial(tune.Trainable):
                     last = record["step"]
         rest = self.rested_s + sum(fitting.rested_s for fitting in self.fits)
         return {"train_s": train, "data_wait_s": max(0.0, wait - rest), "rest_s": rest}
+
+
+def recorded_validations(folder: Path, after: int, recipe: Spec) -> list[Validation]:
+    """Return the validations in a run's log behind step `after`, as far as its newest checkpoint: nobody heard of them.
+
+    A process that dies between a validation and its report leaves such; so does a seed that was ahead of the others.
+    """
+    newest = checkpoint.latest(folder / "checkpoints")
+    reached = checkpoint.read_state(newest).step if newest is not None else 0
+    last = samples_of(recipe)[0] // int(get(recipe, "budget.global_batch_size"))
+    found = []
+    for record in MetricsLog(folder / "metrics.jsonl").read():
+        metrics = {name.removeprefix("val/"): value for name, value in record.items() if name.startswith("val/")}
+        if metrics and after < record["step"] <= reached:
+            found.append(Validation(int(record["step"]), metrics, record["step"] == last))
+    return found
 
 
 def interval(scores: Sequence[float]) -> tuple[float, float | None, float | None]:

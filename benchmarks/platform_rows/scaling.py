@@ -18,7 +18,6 @@ from eventsam.throughput import ReaderCost, measure_reader
 from ray_jobs.cluster import connected
 from ray_jobs.pipeline import SAMPLES_PER_BLOCK, Pause
 
-
 NEEDED = 1000 * 100 / SAMPLES_PER_BLOCK
 
 

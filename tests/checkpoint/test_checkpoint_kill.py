@@ -2,138 +2,39 @@
 
 import json
 import os
-import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import kill_saves
 import pytest
-import torch
-from torch import nn
+from kill_saves import save, taken
 
 from eventsam import checkpoint
-from eventsam.checkpoint import LocalStorage, Snapshot, State, Writer
-from eventsam.optim import AdamW
-from eventsam.spec import spec
-from eventsam.tasks.task import Task
-from eventsam.windows import Window
 
-CALLS = ("open", "mkdir", "write", "fsync", "close", "rename", "replace", "unlink", "rmdir", "scandir")
-"""What the save path asks of the system; deletions of folders included."""
-
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
+ROOT = Path(__file__).resolve().parents[2]
 
 
-class Line(Task):
-    """One linear layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.line = nn.Linear(3, 1)
-
-
-def taken(step: int, value: float) -> Snapshot:
-    """A checkpoint whose every weight is `value`."""
-    task = Line()
-    nn.init.constant_(task.line.weight, value)
-    optimizer = AdamW().create(task, torch.device("cpu"))
-    state = State(step, step * 8, value, spec(Window, length_ms=1.0), "hash", {"m": value}, best_step=step)
-    return checkpoint.snapshot(task, optimizer, state)
-
-
-def die_at(number: int, torn: bool) -> list[int]:
-    """Patch the system's calls of this process: the one of that number never returns; a torn write is half done."""
-    count = [0]
-
-    def patched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            count[0] += 1
-            if count[0] == number:
-                if torn and name == "write":
-                    call(args[0], bytes(args[1])[: len(args[1]) // 2])
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*args, **kwargs)
-
-        return counted
-
-    for name in CALLS:
-        setattr(os, name, patched(name, getattr(os, name)))
-    return count
-
-
-def in_a_child(work: Callable[[], None], number: int = 0, torn: bool = False) -> tuple[bool, int]:
-    """Run `work` in a forked child that dies at its call of that number; return whether it died, and its calls."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        count = die_at(number, torn)
-        try:
-            work()
-            os.write(write, str(count[0]).encode())
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        said = pipe.read()
-    return os.WIFSIGNALED(status), int(said or 0)
-
-
-def save(root: Path, snapshot: Snapshot) -> None:
-    """What the engine's writer does with a snapshot that is the best so far: commit, point, keep."""
-    writer = Writer(LocalStorage(root), keep_last=1, behind=False)
-    # Not `submit`: its thread would outlive the fork's bookkeeping; the calls are the same.
-    writer._write(snapshot, {"step": snapshot.step, "m": snapshot.record["best"]})
-    assert writer.error is None
-
-
-def whole_state(root: Path) -> tuple[int, float]:
-    """Go on from what is there: load everything, and return its step and its weights' value."""
-    newest = checkpoint.latest(root)
-    assert newest is not None
-    task = Line()
-    optimizer = AdamW().create(task, torch.device("cpu"))
-    state = checkpoint.restore(newest, task, optimizer, spec(Window, length_ms=1.0), "hash")
-    (value,) = set(task.line.weight.flatten().tolist())
-    assert state.best == value
-    return state.step, value
-
-
-@pytest.mark.parametrize("torn", [False, True], ids=["before the call", "in the middle of a write"])
-@pytest.mark.parametrize("step", [2, 1], ids=["a new step", "the same step again"])
-def test_a_kill_at_every_call_leaves_old_or_new_whole(tmp_path: Path, step: int, torn: bool) -> None:
-    old, new = taken(1, 1.0), taken(step, 5.0)
-    died, num_calls = in_a_child(lambda: save_over(tmp_path / "calm", old, new))
-    assert not died
-    assert num_calls > 20
-    outcomes = []
-    for number in range(1, num_calls + 1):
-        root = tmp_path / str(number)
-        save(root, old)
-        died, _ = in_a_child(lambda root=root: save(root, new), number, torn)  # type: ignore[misc]
-        found = whole_state(root)
-        assert found in ((1, 1.0), (step, 5.0)), f"call {number}: {found}"
-        outcomes.append(found == (step, 5.0))
-        # The next start cleans up after the dead writer, and saves again.
-        writer = Writer(LocalStorage(root), keep_last=1, behind=False)
-        writer.start(0, {"step": found[0], "m": found[1]})
-        assert writer.error is None
-        best = LocalStorage(root).best()
-        assert best is not None and (root / best).is_dir()
-        assert not list(root.glob(".*"))
-        save(root, taken(3, 7.0))
-        assert whole_state(root) == (3, 7.0)
-        if not died:
-            break
-    # Before the rename the old one counts, after it the new one: never both ways.
-    assert outcomes == sorted(outcomes)
-    assert not outcomes[0]
-    assert outcomes[-1]
-
-
-def save_over(root: Path, old: Snapshot, new: Snapshot) -> None:
-    save(root, old)
-    save(root, new)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
+def test_a_kill_at_every_call_leaves_old_or_new_whole(tmp_path: Path) -> None:
+    """Before each call, and in the middle of each write; the new checkpoint is of a new step or of the same again."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, kill_saves.__file__, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
+    assert result.returncode == 0, result.stderr
+    outcomes = json.loads(result.stdout)
+    assert outcomes.keys() == {"1 False", "1 True", "2 False", "2 True"}
+    for name, found in outcomes.items():
+        old, new = [1, 1.0], [int(name[0]), 5.0]
+        # Before the rename the old one counts, after it the new one: never neither, never both ways.
+        assert all(state in (old, new) for state in found)
+        is_new = [state == new for state in found]
+        assert is_new == sorted(is_new)
+        assert is_new.count(False) > 10
+        assert is_new.count(True) > 10
+        assert len(found) > 30
 
 
 def test_everything_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

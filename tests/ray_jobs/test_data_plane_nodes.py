@@ -11,6 +11,7 @@ SUPPORT = Path(__file__).parents[1] / "support"
 SAMPLES_PER_BLOCK = 128
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(240)
 def test_samples_are_read_where_the_label_says_and_no_further_ahead_than_the_store_allows(tmp_path: Path) -> None:

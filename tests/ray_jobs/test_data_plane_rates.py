@@ -80,6 +80,7 @@ def delivered(loader: Loader, num_readers: int, trainer_rate: float) -> float:
     return (len(times) - half) * BATCH_SIZE / (times[-1] - times[half - 1])
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(240)
 @pytest.mark.usefixtures("local_ray")

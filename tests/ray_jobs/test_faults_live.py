@@ -25,7 +25,7 @@ from ray_jobs.cluster import Resources
 from ray_jobs.repro_command import repro
 from ray_jobs.train import Keeping, launch
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
 ONE, TWO = Resources(threads_per_worker=1), Resources(2, 0.5, threads_per_worker=1)
 AUDIT = Keeping(audit=True)

@@ -218,6 +218,17 @@ def test_a_points_score_is_the_mean_over_its_seeds(root: Path, tmp_path: Path) -
         # Student's t with one degree of freedom: 12.7 standard errors on either side.
         assert state.high - state.low == pytest.approx(2 * 12.706 * abs(scores[0] - scores[1]) / 2, rel=1e-3, abs=1e-9)
         assert losses(folders[0]) != losses(folders[1])
+    # A driver that dies when one seed is ahead of the other: the next one brings them together again.
+    torn = SweepFolder(tmp_path / "torn")
+    shutil.copytree(tmp_path / "seeds", torn.path)
+    before, trial = torn.states()["p001"], torn.trial("p001")
+    (trial.path / "trial.json").unlink()
+    (trial.path / "metrics.jsonl").unlink()
+    shutil.rmtree(trial.path / "seed_1")
+    run(plan, torn.path)
+    after = torn.states()["p001"]
+    assert (after.score, after.low, after.high) == (before.score, before.low, before.high)
+    assert [record["step"] for record in trial.log.read()] == [2, 4]
     # Taking turns in one process changes nothing for either seed.
     recipe = plan.trials[0].recipe
     assert losses(tmp_path / "seeds" / "trials" / "p000" / "seed_0") == plain_losses(recipe, tmp_path / "alone")

@@ -90,7 +90,7 @@ def test_other_inputs_and_other_weights_get_their_own_answers(fuse: Spec, tmp_pa
 def test_a_full_folder_takes_no_more_and_answers_still_come(tmp_path: Path) -> None:
     answers = Answers(tmp_path, capacity=100)
     for _ in range(2):
-        said = answers.get("abc", lambda: torch.ones(100), torch.device("cpu"))
+        said = answers.get("abc", lambda: torch.ones(100))
         assert torch.equal(said, torch.ones(100))
     assert answers.num_computed == 2
     assert not list(tmp_path.glob("*/*"))
@@ -104,10 +104,7 @@ def test_two_at_once_compute_once(tmp_path: Path) -> None:
         return Embedded(torch.ones(2), {3: torch.zeros(1)})
 
     sharing = [Answers(tmp_path), Answers(tmp_path)]
-    threads = [
-        threading.Thread(target=lambda each=each: said.append(each.get("k" * 8, slow, torch.device("cpu"))))
-        for each in sharing
-    ]
+    threads = [threading.Thread(target=lambda each=each: said.append(each.get("k" * 8, slow))) for each in sharing]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -121,7 +118,7 @@ def test_a_claim_that_was_left_behind_holds_nobody_up_for_long(tmp_path: Path, m
     (tmp_path / "ab").mkdir()
     (tmp_path / "ab" / "abc.claim").touch()
     answers = Answers(tmp_path)
-    assert torch.equal(answers.get("abc", lambda: torch.ones(1), torch.device("cpu")), torch.ones(1))
+    assert torch.equal(answers.get("abc", lambda: torch.ones(1)), torch.ones(1))
     assert not (tmp_path / "ab" / "abc.claim").exists()
 
 
@@ -139,3 +136,6 @@ def test_kept_parts_leave_the_trained_parts_as_an_ordinary_build_draws_them(fuse
         assert all(torch.equal(state[name], value) for name, value in expected.state_dict().items())
     assert tasks[0].get_submodule("reconstructor") is tasks[1].get_submodule("reconstructor")
     assert tasks[0].get_submodule("fusion") is not tasks[1].get_submodule("fusion")
+    torch.manual_seed(6)
+    other = parts.build(recipe.arguments["task"])
+    assert other.get_submodule("reconstructor") is tasks[0].get_submodule("reconstructor")
