@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import ray
 
+from ray_jobs import growth
 from ray_jobs.data_plane import DataPlane
 
 QUIET_ENVIRONMENT = {
@@ -124,17 +125,14 @@ def check_resources(resources: Resources) -> None:
     Raises:
         ValueError: the sum does not fit; it is shown.
     """
-    have = ray.cluster_resources()
-    num_workers = resources.min_workers
-    need_cpus = num_workers * resources.cpus_per_worker + CPUS_FOR_READING
-    need_gpus = num_workers * resources.gpus_per_worker
-    if need_cpus > have.get("CPU", 0):
-        raise ValueError(
-            f"{num_workers} workers x {resources.cpus_per_worker} CPU + {CPUS_FOR_READING} CPU for reading = "
-            f"{need_cpus} CPUs, but the cluster has {have.get('CPU', 0)}"
-        )
-    if need_gpus > have.get("GPU", 0):
-        raise ValueError(
-            f"{num_workers} workers x {resources.gpus_per_worker} GPU = {need_gpus} GPUs, but the cluster "
-            f"has {have.get('GPU', 0)}"
-        )
+    have, number = ray.cluster_resources(), resources.min_workers
+    asked = (("CPU", resources.cpus_per_worker, CPUS_FOR_READING), ("GPU", resources.gpus_per_worker, 0))
+    for name, per_worker, for_reading in asked:
+        need = number * per_worker + for_reading
+        if not growth.within(need, name, have):
+            reading = f" + {for_reading} {name} for reading" if for_reading else ""
+            raise ValueError(
+                f"{number} workers x {per_worker:g} {name}{reading} = {need:g} {name}s, but the cluster has "
+                f"{growth.shown(name, have)} (the head of an autoscaled cluster says what it can grow to in "
+                f"{growth.VARIABLE})"
+            )

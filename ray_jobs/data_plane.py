@@ -11,6 +11,7 @@ import ray
 from ray.data import ExecutionOptions, ExecutionResources
 
 from eventsam.metrics_log import append_line
+from ray_jobs import growth
 
 log = logging.getLogger(__name__)
 
@@ -151,10 +152,11 @@ def check_plane(plane: DataPlane, num_workers: int, cpus_per_worker: float) -> S
     """
     site = site_of(plane)
     need = num_workers * cpus_per_worker
-    if (plane.readers or plane.trainers) and need > site.trainer_cpus:
+    there = {"CPU": site.trainer_cpus}
+    if (plane.readers or plane.trainers) and not growth.within(need, "CPU", there):
         raise ValueError(
             f"{num_workers} workers x {cpus_per_worker} CPU = {need} CPUs, but the {site.num_trainers} nodes with "
-            f"{plane.trainers or 'no ' + plane.readers} have {site.trainer_cpus}"
+            f"{plane.trainers or 'no ' + plane.readers} have {growth.shown('CPU', there)}"
         )
     if plane.readers and site.reader_cpus < 1:
         raise ValueError(f"the {site.num_readers} nodes with {plane.readers} have no CPU to read with")

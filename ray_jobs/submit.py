@@ -2,12 +2,11 @@
 
 import asyncio
 import logging
-import os
 import re
 import secrets
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +28,8 @@ PACKAGES = ("check", "install", "trust")
 STOP_WAIT_S = 60
 """How long Ray waits after its SIGTERM before it kills: long enough to save a checkpoint. Ray's own 3 s are not."""
 LOST_AFTER_S = 300.0
-NOT_JOBS = ("submit", "jobs", "plan")
+NOT_JOBS = ("submit", "jobs", "plan", "chaos")
+"""Commands that are about this machine, or that start a Ray of their own."""
 INTERRUPTED = 130
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]|^[.-]")
 
@@ -93,7 +93,7 @@ def check_command(
 
     `root` is the command line (a click group), `changed` applies its `--set` options to a recipe. Unknown commands,
     options, recipes and recipe values are found, and paths that would lead into the job's own folder, which goes away
-    with it.
+    with it, or that only this machine has.
 
     Raises:
         ValueError, KeyError: the command makes no sense; click's usage errors pass through.
@@ -106,16 +106,17 @@ def check_command(
         said = f"{said} {rest[0]}"
         command, rest = command.commands[rest[0]], rest[1:]
     given = command.make_context(said, rest).params
-    if "recipe" in given:
+    stated: dict[str, Any] = {}
+    if given.get("recipe") is not None:  # a sweep that goes on knows its own
         stated = flatten(changed(load_recipe(given["recipe"]), given.get("changes")))
         lacking = [f"--set {path}=VALUE" for path, value in stated.items() if value == REQUIRED]
         if lacking:
             raise ValueError(f"recipe {given['recipe']!r} leaves values to you: {' '.join(lacking)}")
-    lost = [f"--{name}: {path}" for name, path in given.items() if isinstance(path, Path) and _is_lost(path, package)]
+    lost = [f"{name} {place}" for name, place in _places(given, stated) if _is_lost(place, package)]
     if lost:
         raise ValueError(
             f"{', '.join(lost)} would lie in the job's own folder on one node, which goes away with the job: give an "
-            "absolute path on storage that all nodes share"
+            "absolute path on storage that all nodes share (s3:// for --checkpoints alone)"
         )
 
 
@@ -234,6 +235,17 @@ def stop(client: JobSubmissionClient, job_id: str, wait_s: float) -> JobDetails:
         time.sleep(0.5)
 
 
-def _is_lost(path: Path, package: Package | None) -> bool:
-    remote = path.is_absolute() or str(path).partition(":")[1] == ":"
-    return not remote and not (package is not None and package.holds(os.fspath(path)))
+def _places(given: Mapping[str, Any], stated: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield where a command reads and writes: its paths, and those that its recipe names."""
+    for name, value in given.items():
+        for place in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(place, Path) or (name == "checkpoints" and place):
+                yield f"--{name}", str(place)
+    for name, value in stated.items():
+        if name.rpartition(".")[2] in ("root", "checkpoint") and value:
+            yield f"--set {name}", str(value)
+
+
+def _is_lost(place: str, package: Package | None) -> bool:
+    on_all_nodes = place.startswith("/") or "://" in place
+    return not on_all_nodes and not (package is not None and package.holds(place))

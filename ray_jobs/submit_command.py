@@ -207,4 +207,5 @@ def _variables(assignments: list[str] | None) -> dict[str, str]:
 
 def _write_json(path: Path | None, value: Any) -> None:
     if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(value, indent=1))

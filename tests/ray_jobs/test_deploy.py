@@ -13,7 +13,10 @@ from jsonschema import ValidationError
 from kuberay_shape import errors_of
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from ray_jobs.data_plane import SUBCLUSTER, selector
+from ray_jobs.growth import VARIABLE, grows_to
 from ray_jobs.pinned import pins
+from ray_jobs.plan_devices import cluster_nodes
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -56,14 +59,47 @@ def test_cluster_yaml_is_closed_and_autoscaled_on_spot() -> None:
     (head,) = [line for line in config["head_start_ray_commands"] if "ray start" in line]
     (worker,) = [line for line in config["worker_start_ray_commands"] if "ray start" in line]
     assert "--dashboard-host=127.0.0.1" in head
-    assert all(line.startswith("RAY_AUTH_MODE=token ray start") for line in (head, worker))
+    assert all("RAY_AUTH_MODE=token ray start" in line for line in (head, worker))
     assert "~/.ray/auth_token" in config["file_mounts"]
+    assert any(" /shared" in line for line in config["setup_commands"])
     nodes = config["available_node_types"]
+    assert all(node["node_config"]["ImageId"] == "IMAGE" for node in nodes.values())
     assert "GPU" not in nodes[config["head_node_type"]]["resources"]
     gpu = nodes["gpu_worker"]
     assert gpu["min_workers"] == 0 < gpu["max_workers"]
     assert gpu["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
     assert "InstanceMarketOptions" not in nodes["head"]["node_config"]
+
+
+def test_readers_have_the_label_that_ray_data_counts_by() -> None:
+    label = f"{SUBCLUSTER}=reader"
+    nodes = cluster_file()["available_node_types"]
+    assert nodes["cpu_reader"]["labels"] == dict(selector(label))
+    assert nodes["cpu_reader"]["min_workers"] == 1
+    _, reader = documents()["RayCluster"]["spec"]["workerGroupSpecs"]
+    assert reader["rayStartParams"] == {"labels": label}
+    assert reader["minReplicas"] == 1
+    assert f"--readers {label}" in documents()["RayJob"]["spec"]["entrypoint"]
+
+
+def test_what_the_clusters_say_they_grow_to_is_the_sum_of_their_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = cluster_nodes(ROOT / "cluster.yaml")
+    (head,) = [line for line in cluster_file()["head_start_ray_commands"] if "ray start" in line]
+    monkeypatch.setenv(VARIABLE, head.partition(f"{VARIABLE}=")[2].split()[0])
+    assert grows_to() == {
+        "CPU": sum(node.cpus * node.max_nodes for node in nodes),
+        "GPU": sum(node.gpus * node.max_nodes for node in nodes),
+    }
+    assert sum(node.max_nodes for node in nodes) == 1 + cluster_file()["max_workers"]
+    spec = documents()["RayCluster"]["spec"]
+    container = spec["headGroupSpec"]["template"]["spec"]["containers"][0]
+    monkeypatch.setenv(VARIABLE, {entry["name"]: entry["value"] for entry in container["env"]}[VARIABLE])
+    found = {"CPU": float(container["resources"]["limits"]["cpu"]), "GPU": 0.0}
+    for group in spec["workerGroupSpecs"]:
+        limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+        found["CPU"] += group["maxReplicas"] * float(limits["cpu"])
+        found["GPU"] += group["maxReplicas"] * float(limits.get("nvidia.com/gpu", 0))
+    assert grows_to() == found
 
 
 def test_kuberay_objects_have_their_shape() -> None:

@@ -80,7 +80,15 @@ def test_packages_are_installed_where_asked(cluster: DashboardStandIn) -> None:
         (("train", "fues", "--runs", "/r"), "did you mean 'fuse'"),
         (("train", "fuse", "--runs", "/r", "--set", "budget.num_sample=3"), "did you mean 'num_samples'"),
         (("train", "reconstruct", "--runs", "/r"), "leaves values to you: --set data.root=VALUE"),
-        (("train", "reconstruct", "--set", "data.root=/d"), "--runs: runs would lie in the job's own folder"),
+        (("train", "reconstruct", "--set", "data.root=/d"), "--runs runs would lie in the job's own folder"),
+        (("train", "reconstruct", "--runs", "s3://b/runs", "--set", "data.root=/d"), "--runs s3:/b/runs would lie in"),
+        (("train", "reconstruct", "--runs", "/r", "--set", "data.root=catalogs"), "--set data.root catalogs would lie"),
+        (
+            ("train", "reconstruct", "--runs", "/r", "--checkpoints", "kept", "--set", "data.root=/d"),
+            "--checkpoints kept",
+        ),
+        (("compare", "/shared/runs/a", "runs/b"), "--run runs/b would lie in the job's own folder"),
+        (("chaos", "reconstruct"), "unknown command for a job 'chaos'"),
     ],
 )
 def test_nonsense_is_refused_before_anything_is_sent(
@@ -90,6 +98,13 @@ def test_nonsense_is_refused_before_anything_is_sent(
     assert result.exit_code != 0
     assert message in str(result.exception)
     assert cluster.authorizations == []
+
+
+def test_a_sweep_goes_on_and_checkpoints_go_to_a_bucket(cluster: DashboardStandIn) -> None:
+    assert submit("--no-wait", "--", "sweep", "--resume", "designs", "--runs", "/shared/runs").exit_code == 0
+    words = ("train", "reconstruct", "--runs", "/r", "--checkpoints", "s3://bucket/kept", "--set", "data.root=/d")
+    assert submit("--no-wait", "--", *words).exit_code == 0
+    assert cluster.submitted[1]["entrypoint"].endswith("--checkpoints s3://bucket/kept --set data.root=/d")
 
 
 def test_names_are_safe_for_files(cluster: DashboardStandIn) -> None:
