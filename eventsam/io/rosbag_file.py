@@ -25,7 +25,7 @@ else:
     _missing = None
 
 SQLITE_MAGIC = b"SQLite format 3\0"
-TIME: tuple[list[Any], list[Any]] = ([], [("sec", (1, ("int32", 0))), ("nanosec", (1, ("uint32", 0)))])
+TIME: tuple[list[Any], list[Any]] = ([], [("sec", (1, ("uint32", 0))), ("nanosec", (1, ("uint32", 0)))])
 """ROS 1 has times as a base type, so that its bags define none."""
 
 

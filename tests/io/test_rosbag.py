@@ -1,6 +1,7 @@
 """ROS bags of both generations against bags written by the `rosbags` package itself."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,12 @@ def test_written_bags_return_every_event(events: Events, size: int, tmp_path: Pa
     path.unlink(missing_ok=True)
     write_rosbag1(path, in_pieces(events, size), events.height, events.width)
     assert_same(open_recording(path, OpenOptions(index_folder=tmp_path)).read(), events)
+
+
+def test_ros_1_seconds_have_no_sign(tmp_path: Path) -> None:
+    late = replace(EVENTS, t=EVENTS.t + (1 << 31) * 1_000_000)
+    write_rosbag1(tmp_path / "a.bag", [late], 260, 346)
+    assert_same(open_recording(tmp_path / "a.bag", OpenOptions(index_folder=tmp_path)).read(), late)
 
 
 def test_written_bags_are_what_ros_writes(tmp_path: Path) -> None:

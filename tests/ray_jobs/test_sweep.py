@@ -17,8 +17,9 @@ from tests_support import render_small, small_recipe
 from datasets_catalog import load_dataset
 from eventsam import checkpoint
 from eventsam.catalog import open_catalog
+from eventsam.checkpoint import CheckpointWriteError
 from eventsam.engine import LocalRun, fit
-from eventsam.loading import make_loader
+from eventsam.loading import Loader, make_loader
 from eventsam.metrics_log import MetricsLog
 from eventsam.recipe import Recipe
 from eventsam.report.sweep_html import write_sweep_report
@@ -27,10 +28,10 @@ from ray_jobs.sweep import check_same, record_of, run_sweep
 from ray_jobs.sweep_placement import Asked, place
 from ray_jobs.sweep_plan import Plan, SweepOptions, check_builds, make_plan
 from ray_jobs.sweep_report import sweep_report
-from ray_jobs.sweep_store import FAILED, FINISHED, STOPPED, SweepFolder
+from ray_jobs.sweep_store import ENDED, FAILED, FINISHED, STOPPED, SweepFolder
 from ray_jobs.sweep_tracking import SweepTracking
 from ray_jobs.tracked import Tracking
-from search_spaces import Choice
+from search_spaces import Choice, load_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
@@ -59,22 +60,35 @@ def losses(folder: Path) -> dict[int, float]:
     return {int(record["step"]): record["loss"] for record in records if "loss" in record}
 
 
-def plain_losses(recipe: Spec, folder: Path) -> dict[int, float]:
-    """Train a recipe in this process, without Ray, and return its losses."""
+def plain_records(recipe: Spec, folder: Path) -> list[dict[str, float]]:
+    """Train a recipe in this process, without Ray, and return what it says."""
     torch.set_num_threads(1)
     torch.manual_seed(get(recipe, "seed"))
     built: Recipe = build(recipe)
     dataset, size = load_dataset(built.data.dataset), built.budget.global_batch_size
     catalog = open_catalog(dataset, Path(built.data.root))
-    loader = make_loader(dataset, catalog, built.data, built.task.reads, seed=built.seed, training=True)
+    training, validation = (
+        make_loader(dataset, catalog, built.data, built.task.reads, seed=built.seed, training=part)
+        for part in (True, False)
+    )
 
-    def batches(position: int) -> Iterator[dict]:
-        for first in range(position, built.budget.num_steps * size, size):
+    def batches(loader: Loader, start: int, stop: int) -> Iterator[dict]:
+        for first in range(start, stop, size):
             yield loader.batch(np.arange(first, first + size))
 
     local = LocalRun(folder)
-    fit(built.task, batches, optimizer=built.optimizer, budget=built.budget, run=local, folder=folder)
-    return {int(record["step"]): record["loss"] for record in local.records if "loss" in record}
+    fit(
+        built.task,
+        lambda position: batches(training, position, built.budget.num_steps * size),
+        validation=lambda: batches(validation, 0, validation.order.num_samples),
+        optimizer=built.optimizer, budget=built.budget, run=local, folder=folder,
+    )  # fmt: skip
+    return local.records
+
+
+def plain_losses(recipe: Spec, folder: Path) -> dict[int, float]:
+    records = plain_records(recipe, folder)
+    return {int(record["step"]): record["loss"] for record in records if "loss" in record}
 
 
 def wait_for_release(limit_s: float = 15.0) -> float:
@@ -128,7 +142,12 @@ def test_a_trial_trains_as_the_same_recipe_does_by_itself(swept: tuple[Plan, Pat
     plan, path, _ = swept
     name = next(name for name, state in SweepFolder(path).states().items() if state.status == FINISHED)
     recipe = next(point.recipe for point in plan.trials if point.name == name)
-    assert losses(path / "trials" / name / "seed_0") == plain_losses(recipe, tmp_path)
+    plain = plain_records(recipe, tmp_path)
+    trial = MetricsLog(path / "trials" / name / "seed_0" / "metrics.jsonl")
+    for part in ("loss", "val/viou", "val/chamfer"):
+        assert {record["step"]: record[part] for record in trial.read() if part in record} == {
+            record["step"]: record[part] for record in plain if part in record
+        }
 
 
 def test_samples_are_read_once_for_all_trials(swept: tuple[Plan, Path, list[str]]) -> None:
@@ -205,6 +224,7 @@ def test_a_changed_sweep_is_refused_with_the_difference(swept: tuple[Plan, Path,
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_a_points_score_is_the_mean_over_its_seeds(root: Path, tmp_path: Path) -> None:
     options = SweepOptions(scheduler="fifo", search="grid", num_seeds=2, num_samples=48, num_validations=2)
     plan = planned(root, options, Choice((2e-3, 8e-3)))
@@ -244,6 +264,8 @@ def test_population_based_training_copies_everything(root: Path, tmp_path: Path)
     assert {state.status for state in states.values()} == {FINISHED}
     cloned = [(name, event) for name, state in states.items() for event in state.history]
     assert cloned
+    # The steps before a clone were another trial's: their seconds are not counted twice.
+    assert all(state.train_s <= state.seconds for state in states.values())
     name, event = cloned[-1]
     generation = folder.trial(name).fit_folder(0, states[name].generation)
     records = MetricsLog(generation / "metrics.jsonl").read()
@@ -259,9 +281,22 @@ def test_population_based_training_copies_everything(root: Path, tmp_path: Path)
 
 
 @pytest.mark.timeout(300)
-def test_fusion_designs_share_what_the_teacher_says(root: Path, tmp_path: Path) -> None:
-    from search_spaces import load_space
+def test_a_trial_without_room_for_checkpoints_has_not_failed(root: Path, tmp_path: Path) -> None:
+    options = SweepOptions(scheduler="fifo", search="grid", num_samples=48, num_validations=2)
+    plan, folder = planned(root, options, Choice((2e-3, 8e-3))), SweepFolder(tmp_path / "full")
+    blocked = folder.trial("p000").path / "seed_0" / "checkpoints"
+    blocked.parent.mkdir(parents=True)
+    blocked.touch()  # what is no folder cannot be written to, also by root
+    with pytest.raises(CheckpointWriteError, match=r"p000: checkpoints cannot be written.*go on with --resume"):
+        run(plan, folder.path)
+    assert [state.status in ENDED for state in folder.states().values()] == [False, True]
+    blocked.unlink()
+    run(plan, folder.path)
+    assert {state.status for state in folder.states().values()} == {FINISHED}
 
+
+@pytest.mark.timeout(300)
+def test_fusion_designs_share_what_the_teacher_says(root: Path, tmp_path: Path) -> None:
     recipe = small_fuse(root, tmp_path, **{"budget.num_samples": 48})
     options = SweepOptions(num_trials=3, num_validations=2, search_seed=1)
     plan = check_builds(make_plan("fuse", recipe, load_space("fusion_designs"), options))[0]
