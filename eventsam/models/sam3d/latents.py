@@ -46,7 +46,7 @@ def noise(preset: Sam3dPreset, batch: int, generator: torch.Generator, device: t
 
 
 def seeded_noise(preset: Sam3dPreset, seeds: Sequence[int], device: torch.device | None = None) -> Latents:
-    """Draw each sample from its own seed, on the CPU: the same noise in any batch, at any place in it, on any device."""
+    """Draw each sample from its own seed, on the CPU: the same in any batch, at any place in it, on any device."""
     drawn = [noise(preset, 1, torch.Generator().manual_seed(seed)) for seed in seeds]
     return {name: torch.cat([one[name] for one in drawn]).to(device) for name in LATENTS}
 

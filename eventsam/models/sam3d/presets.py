@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from eventsam.models.vit import PRESETS as ENCODERS
+from eventsam.models.vit import check_preset as check_encoder
 from eventsam.unknown_name import unknown_name
 
 
@@ -18,7 +18,7 @@ class Sam3dPreset:
     decoder has one level per entry of `decoder_channels`, `decoder_layers` residual blocks each (and in its middle),
     and doubles the grid between levels.
 
-    Raises ValueError for sizes that do not divide each other.
+    Raises ValueError for an unknown encoder and sizes that do not divide each other.
     """
 
     encoder: str
@@ -41,7 +41,7 @@ class Sam3dPreset:
 
     def __post_init__(self) -> None:
         for what, size, divisor in (
-            ("image_size", self.image_size, ENCODERS[self.encoder].patch),
+            ("image_size", self.image_size, check_encoder(self.encoder).patch),
             ("pointmap_size", self.pointmap_size, self.pointmap_window),
             ("pointmap_width", self.pointmap_width, self.pointmap_num_heads),
             ("width", self.width, self.num_heads),
@@ -53,7 +53,7 @@ class Sam3dPreset:
     @property
     def resolution(self) -> int:
         """Occupancy cells per side."""
-        return self.grid * 2 ** (len(self.decoder_channels) - 1)
+        return self.grid << (len(self.decoder_channels) - 1)
 
     @property
     def num_shape_tokens(self) -> int:
@@ -63,7 +63,7 @@ class Sam3dPreset:
     @property
     def num_image_tokens(self) -> int:
         """Tokens of one encoded image or mask: CLS and patches."""
-        return 1 + (self.image_size // ENCODERS[self.encoder].patch) ** 2
+        return 1 + (self.image_size // check_encoder(self.encoder).patch) ** 2
 
     @property
     def num_pointmap_tokens(self) -> int:
