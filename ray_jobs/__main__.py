@@ -16,6 +16,8 @@ from eventsam.spec import Spec, replace
 from ray_jobs import catalog_commands, event_commands
 from ray_jobs.chaos_command import chaos
 from ray_jobs.compare_command import compare_runs
+from ray_jobs.convert_sam3d_command import ConvertCommand
+from ray_jobs.evaluate_command import evaluate, report
 from ray_jobs.plan_command import plan
 from ray_jobs.repro_command import repro
 from ray_jobs.simulate_command import simulate
@@ -38,11 +40,15 @@ app = typer.Typer(
 )
 app.add_typer(catalog_commands.app, name="catalog")
 app.command("info")(event_commands.info_command)
-app.command("convert")(event_commands.convert_command)
+app.command("convert", cls=ConvertCommand, epilog="Released SAM 3D checkpoints: eventsam convert sam3d --help")(
+    event_commands.convert_command
+)
 app.command("formats")(event_commands.formats_command)
 app.command("view")(view)
 app.command("simulate")(simulate)
 app.command("sweep")(sweep)
+app.command("evaluate")(evaluate)
+app.command("report")(report)
 app.command("compare")(compare_runs)
 app.command("track")(track)
 app.command("plan")(plan)
@@ -54,7 +60,8 @@ app.add_typer(jobs_app, name="jobs")
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write what is printed to this JSON file.")]
 Runs = Annotated[Path, typer.Option(help="Folder that holds the runs and, unless told otherwise, their MLflow store.")]
 TrackingUri = Annotated[
-    str | None, typer.Option(help="MLflow tracking URI; default: a SQLite file in the runs' folder.")
+    str | None,
+    typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow tracking URI; default: a SQLite file in the runs' folder."),
 ]
 Workers = Annotated[int, typer.Option(min=0, help="Ray Train workers; 0 trains in this process, restarted by nobody.")]
 WorkerRange = Annotated[
@@ -130,6 +137,12 @@ def train(
         bool, typer.Option("--accept-new-catalog", help="Resume although the catalog's content changed.")
     ] = False,
     workers: WorkerRange = "1",
+    retries: Annotated[
+        int, typer.Option(min=0, help="Launches after one that failed at the same step, each after a longer wait.")
+    ] = 3,
+    hang_minutes: Annotated[
+        float, typer.Option(min=0.0, help="No step for so long: write down all stacks and restart; 0: wait for ever.")
+    ] = 20.0,
     cpus_per_worker: Cpus = 1.0,
     gpus_per_worker: Gpus = 0.0,
     threads: Threads = 0,
@@ -145,21 +158,33 @@ def train(
     json_file: JsonFile = None,
 ) -> None:
     """Train a recipe with Ray Data and Ray Train, tracked by MLflow."""
+    from eventsam.faults.step_watch import Watching
     from ray_jobs.cluster import Resources, connected, parse_workers
     from ray_jobs.data_plane import DataPlane, check_plane
+    from ray_jobs.retry import Retries
     from ray_jobs.supervise import Tracking
     from ray_jobs.supervise import train as run_training
     from ray_jobs.train import Keeping, below
 
     spec = changed(load_recipe(recipe), changes)
-    folder = run_folder(runs, name or f"{recipe}-{datetime.now():%Y%m%d-%H%M%S}", resume)
+    folder = run_folder(runs, name or f"{recipe}-{datetime.now():%Y%m%d-%H%M%S}", resume, checkpoints)
     plane = DataPlane(readers, trainers, reader_cpus, store_mib)
     resources = Resources(parse_workers(workers), cpus_per_worker, gpus_per_worker, threads, data=plane)
-    keeping = Keeping(checkpoints and below(checkpoints, folder.name), accept_new_catalog)
+    known = (folder / "recipe.json").exists()
+    expected = "any" if known else "some" if resume else "none"
+    keeping = Keeping(checkpoints and below(checkpoints, folder.name), accept_new_catalog, expected=expected)
     with connected(num_cpus=resources.logical_cpus):
         site = check_plane(plane, resources.min_workers, cpus_per_worker)
         typer.echo("\n".join(site.lines(resources.min_workers * cpus_per_worker)), err=True)
-        outcome = run_training(spec, folder, resources, Tracking(experiment, tracking_uri, register=register), keeping)
+        outcome = run_training(
+            spec,
+            folder,
+            resources,
+            Tracking(experiment, tracking_uri, register=register),
+            keeping,
+            Retries(relaunches=retries),
+            Watching(hang_minutes),
+        )
     metrics = {key: round(value, 6) for key, value in outcome.metrics.items()}
     typer.echo(f"{outcome.status} at step {outcome.step}: {json.dumps(metrics)}")
     typer.echo(f"best checkpoint: {outcome.best}")
@@ -172,52 +197,6 @@ def train(
         raise typer.Exit(PREEMPTED if outcome.status == "preempted" else INTERRUPTED)
 
 
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run's folder or one of its checkpoints.")],
-    control: Annotated[
-        Path | None, typer.Option(help="The control's run: compare the five inputs of the demo.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="The split to evaluate.")] = "test",
-    root: Annotated[Path | None, typer.Option(help="Another catalog of the same dataset.")] = None,
-    workers: Workers = 1,
-    cpus_per_worker: Cpus = 1.0,
-    gpus_per_worker: Gpus = 0.0,
-    threads: Threads = 0,
-    json_file: JsonFile = None,
-) -> None:
-    """Evaluate a trained run on held-out samples, with intervals; with --control, climb the blur ladder."""
-    from eventsam.report.summary import result_json, table_text
-    from ray_jobs.cluster import Resources
-    from ray_jobs.evaluate import evaluate_run
-
-    resources = Resources(workers, cpus_per_worker, gpus_per_worker, threads)
-    report = evaluate_run(run, control, split, root, resources)
-    typer.echo(table_text(report))
-    write_json(json_file, result_json(report))
-
-
-@app.command()
-def report(
-    folder: Annotated[Path, typer.Argument(help="A demo's folder or a run's folder.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Where to write the HTML; default: report.html in the folder.")
-    ] = None,
-    json_file: JsonFile = None,
-) -> None:
-    """Write the offline HTML report of a finished demo or of one run."""
-    from eventsam.report.html import write_report
-    from eventsam.report.summary import result_json, table_text
-    from ray_jobs.evaluate import report_of
-
-    data = report_of(folder)
-    html = out or folder / "report.html"
-    write_report(html, data)
-    typer.echo(table_text(data))
-    typer.echo(f"report: {html}")
-    write_json(json_file, result_json(data))
-
-
 def changed(recipe: Spec, changes: list[str] | None) -> Spec:
     """Apply `--set path=value` changes; raise ValueError for one without an equals sign."""
     for change in changes or []:
@@ -228,13 +207,16 @@ def changed(recipe: Spec, changes: list[str] | None) -> Spec:
     return recipe
 
 
-def run_folder(runs: Path, name: str, resume: bool) -> Path:
-    """Return the run's folder; refuse to overwrite a run, or to resume one that is not there."""
+def run_folder(runs: Path, name: str, resume: bool, checkpoints: str | None = None) -> Path:
+    """Return the run's folder; refuse to overwrite a run, or to resume one that is not there.
+
+    A run whose checkpoints lie elsewhere goes on in a new folder, too: the machine that held the old one may be gone.
+    """
     folder = runs / name
     exists = (folder / "recipe.json").exists()
     if exists and not resume:
         raise ValueError(f"{folder} holds a run already; go on with --resume, or choose another --name")
-    if resume and not exists:
+    if resume and not exists and checkpoints is None:
         raise ValueError(f"--resume: there is no run in {folder}")
     return folder
 

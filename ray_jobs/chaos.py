@@ -181,10 +181,8 @@ def _train(job: Job, folder: Path, num_kills: int) -> None:
     resources = Resources(job.num_workers, threads_per_worker=1)
     watching = Watching(least_step_s=job.least_step_s)
     # Every kill may cost several starts: a lost node is counted on for half a minute after its end.
-    launch(
-        job.recipe, folder, resources, max_failures=3 + 3 * num_kills, keeping=Keeping(audit=True),
-        retries=Retries(relaunches=3 + num_kills), watching=watching,
-    )  # fmt: skip
+    retries = Retries(restarts=3 + 3 * num_kills, relaunches=3 + num_kills)
+    launch(job.recipe, folder, resources, keeping=Keeping(audit=True), retries=retries, watching=watching)
 
 
 def _kill(nodes: Nodes, run: threading.Thread, folder: Path, kills: tuple[Kill, ...]) -> list[Done]:

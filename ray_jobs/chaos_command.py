@@ -72,6 +72,8 @@ def text_of(report: dict[str, Any]) -> str:
     for kill in report["kills"]:
         back = "not seen" if kill["back_after_s"] is None else f"{kill['back_after_s']:.1f} s later"
         lines.append(f"  {kill['at_s']:7.1f} s  {kill['name']:<16} after step {kill['step']:<5} next step {back}")
+    if len(report["kills"]) < report["kills_planned"]:
+        lines.append("the run was over before the last kills: give it more --steps")
     lines += [
         f"restarts {report['restarts']}, steps redone {report['redone_steps']}",
         f"goodput {report['goodput']:.1%} ({report['steps']} steps of {report['calm_step_s']:.3f} s in "

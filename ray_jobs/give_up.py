@@ -27,6 +27,8 @@ def give_up(error: Exception, folder: Path, num_workers: int) -> dict[str, str]:
         return {"kind": "storage", "error": str(error)}
     kind = "nonfinite" if isinstance(error, NonFiniteLossError) else "input"
     if isinstance(error, NonFiniteLossError) and not _local(error):
+        if not math.isfinite(error.numbers.get("loss", 0.0)):
+            write_final_error(folder, kind, str(error))  # all stop; this one knows the samples
         return {"kind": kind, "error": str(error)}
     # Where a reader found the cause, it has said so already, in fewer words.
     write_final_error(folder, kind, str(error))

@@ -53,10 +53,13 @@ class RayRun:
 
     def report(self, record: Mapping[str, float]) -> None:
         """Append to the run's log, once for all workers; a validation also goes to Ray, where sweeps listen."""
-        if self.rank == 0:
-            MetricsLog(self.folder / "metrics.jsonl").append(record)
-        if any(name.startswith("val/") for name in record):
-            ray.train.report(dict(record))
+        try:
+            if self.rank == 0:
+                MetricsLog(self.folder / "metrics.jsonl").append(record)
+        finally:
+            # Also where the disk is full: Ray waits here for all workers.
+            if any(name.startswith("val/") for name in record):
+                ray.train.report(dict(record))
 
     def gather(self, values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
         """Return every worker's rows; workers may hold different numbers of them."""

@@ -45,6 +45,7 @@ def _record(result: Any) -> dict[str, Any]:
         "step": bundle.step,
         "message": bundle.message,
         "workers": bundle.world_size,
+        "workers_kept": len(bundle.shares),
         "reproduced": result.reproduced,
         "losses": _plain(findings.losses),
         "loss_by_sample": _plain(findings.samples),
@@ -70,6 +71,9 @@ def _number(value: float) -> float | str:
 
 def _text(record: dict[str, Any]) -> str:
     lines = [f"step {record['step']} ({record['kind']}): {record['message'].splitlines()[0][:300]}"]
+    if record["workers_kept"] < record["workers"]:
+        kept, workers = record["workers_kept"], record["workers"]
+        lines.append(f"the bundle holds the batches of {kept} of {workers} workers, who alone failed or could tell")
     lines += ["", "loss by part"] + [f"  {name:<28} {_shown(value)}" for name, value in record["losses"].items()]
     samples = sorted(record["loss_by_sample"].items(), key=lambda item: -_badness(item[1]))
     lines += ["loss by sample, worst first"] + [f"  {name:<44} {_shown(value)}" for name, value in samples[:NUM_SHOWN]]

@@ -29,12 +29,13 @@ them: those come as values from the workers, or are raised before anything start
 class Retries:
     """How often and how patiently a launch is repeated.
 
-    Ray restarts lost workers at once, a number of times per launch. When that is used up, the launch itself is repeated
+    Ray restarts lost workers at once, `restarts` times per launch. When that is used up, the launch itself is repeated
     up to `relaunches` times in a row, after `first_wait_s` times `factor` to the power of the tries so far, at most
     `longest_wait_s`. A launch that got further than the one before it starts the count anew: a long run may fail often,
     but not at one place.
     """
 
+    restarts: int = 3
     relaunches: int = 3
     first_wait_s: float = 5.0
     factor: float = 4.0
@@ -89,24 +90,38 @@ def persist(run: Callable[[], dict[str, Any]], folder: Path, storage: Storage, r
     """
 
     def progress() -> int:
-        newest = storage.newest()
-        return storage.state(newest).step if newest else 0
+        try:
+            newest = storage.newest()
+            return storage.state(newest).step if newest else 0
+        except OSError as error:  # away, perhaps for the reason for which the launch failed
+            log.warning("%s does not say how far the run is: %s", storage.location, error)
+            return 0
 
     def given_up() -> bool:
         return (folder / STOP_FILE).exists() or read_final_error(folder) is not None
 
     clear_final_error(folder)
     try:
-        return retried(run, retries, progress, given_up)
+        returned = retried(run, retries, progress, given_up)
+        told = read_final_error(folder) if "error" in returned else None
     except RETRIED:
         told = read_final_error(folder)
         if told is None:
             raise
-        return {"kind": told[0], "error": told[1]}
     finally:
+        _summarize_quarantine(folder)
+    # The worker that found the cause says it better than the first one, which may only have met the consequence.
+    return returned if told is None else {"kind": told[0], "error": told[1]}
+
+
+def _summarize_quarantine(folder: Path) -> None:
+    try:
         num_bad = write_summary(folder)
-        if num_bad:
-            log.warning("%d bad samples were left out; %s names them", num_bad, folder / QUARANTINE_FILE)
+    except OSError as error:  # a full disk: how the run ended matters more
+        log.warning("%s could not be written: %s", folder / QUARANTINE_FILE, error)
+        return
+    if num_bad:
+        log.warning("%d bad samples were left out; %s names them", num_bad, folder / QUARANTINE_FILE)
 
 
 def _wait(wait_s: float, given_up: Callable[[], bool], sleep: Callable[[float], None]) -> None:

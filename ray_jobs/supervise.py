@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from eventsam.catalog import absolute
+from eventsam.checkpoint import CheckpointWriteError
+from eventsam.faults.step_watch import Watching
 from eventsam.metrics_log import MetricsLog
 from eventsam.recipe import recipe_hash
 from eventsam.spec import Spec, get
@@ -21,7 +23,8 @@ from eventsam.tracking.parameters import nearest_recipe, note_of, parameters_of
 from eventsam.tracking.system_usage import watched_usage
 from ray_jobs.cluster import Resources
 from ray_jobs.cluster_usage import cluster_usage
-from ray_jobs.termination import ask_to_stop, stopping_on_sigterm
+from ray_jobs.retry import Retries
+from ray_jobs.termination import ask_to_stop, asked_status, stopping_on_sigterm
 from ray_jobs.tracked import Tracking, keep_results
 from ray_jobs.train import Keeping, Outcome, launch
 
@@ -32,7 +35,13 @@ T = TypeVar("T")
 
 
 def train(
-    recipe: Spec, folder: Path, resources: Resources, tracking: Tracking, keeping: Keeping | None = None
+    recipe: Spec,
+    folder: Path,
+    resources: Resources,
+    tracking: Tracking,
+    keeping: Keeping | None = None,
+    retries: Retries | None = None,
+    watching: Watching | None = None,
 ) -> Outcome:
     """Train a recipe in `folder` with progress on the screen and everything mirrored to MLflow.
 
@@ -41,19 +50,29 @@ def train(
 
     Raises:
         RunInUseError: another process trains this run.
+        CheckpointWriteError: nothing can be written to `folder`, or else as `launch` raises it.
     """
     folder = absolute(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     name, changes = nearest_recipe(recipe)
     note = note_of(name, changes, {"folder": str(folder)})
     tags = {"recipe": name, "recipe_hash": recipe_hash(recipe), "mlflow.note.content": note}
-    ended, before = Outbox(folder).last_status(), MetricsLog(folder / "metrics.jsonl").newest()
-    mirror = tracking.open(folder, parameters_of(recipe, changes), tags)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        ended, before = Outbox(folder).last_status(), MetricsLog(folder / "metrics.jsonl").newest()
+        mirror = tracking.open(folder, parameters_of(recipe, changes), tags)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise CheckpointWriteError(f"the run's folder {folder} cannot be written: {error}") from error
     start_catching_up(folder.parent, mirror.uri, folder)
     status: Status = "FAILED"
+
+    def run() -> Outcome:
+        return launch(recipe, folder, resources, keeping=keeping, retries=retries, watching=watching)
+
     try:
         with watched_usage(folder, cluster_usage):
-            outcome = _watched(lambda: launch(recipe, folder, resources, keeping=keeping), folder, _num_steps(recipe))
+            outcome = _watched(run, folder, _num_steps(recipe))
         status = "FINISHED" if outcome.status == "finished" else "KILLED"
         mirror.tag({"catalog_hash": outcome.catalog_hash})
         if tracking.register is not None and status == "FINISHED":
@@ -64,15 +83,20 @@ def train(
             status = ended  # the run was refused before it went on; what it had reached stands
         else:
             status = "KILLED" if isinstance(error, KeyboardInterrupt) else status
-            mirror.tag({"error": f"{type(error).__name__}: {error}"})
+            reason = f"{type(error).__name__}: {error}"
+            _try(folder, lambda: mirror.tag({"error": reason}))
         raise
     finally:
-        try:
-            keep_results(mirror)
-        except Exception as error:  # the training's own outcome stands, whatever cannot be told of it
-            log.warning("what run %s leaves for MLflow could not all be gathered: %s", folder.name, error)
-        finally:
-            mirror.finish(status)
+        _try(folder, lambda: keep_results(mirror))
+        _try(folder, lambda: mirror.finish(status))
+
+
+def _try(folder: Path, tell: Callable[[], None]) -> None:
+    """Tell MLflow something; the training's own outcome stands, whatever cannot be told of it, as on a full disk."""
+    try:
+        tell()
+    except Exception as error:
+        log.warning("what run %s leaves for MLflow could not all be gathered: %s", folder.name, error)
 
 
 def _watched(run: Callable[[], T], folder: Path, num_steps: int) -> T:
@@ -93,15 +117,17 @@ def _watched(run: Callable[[], T], folder: Path, num_steps: int) -> T:
     thread = threading.Thread(target=target, name="training", daemon=True)
     thread.start()
     with stopping_on_sigterm(folder), _Display(folder, num_steps) as display:
-        stops = 0
+        stopping = False
         while not done.is_set():
             try:
                 done.wait(0.5)
                 display.refresh()
+                if stopping and asked_status(folder) is None:
+                    ask_to_stop(folder, "interrupted")  # a launch that had just begun took the file for an old one
             except KeyboardInterrupt:
-                stops += 1
-                if stops > 1:
+                if stopping:
                     raise
+                stopping = True
                 ask_to_stop(folder, "interrupted")
                 console.print("stopping: saving a checkpoint first (Ctrl-C again gives up at once)")
     if errors:

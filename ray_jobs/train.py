@@ -1,13 +1,13 @@
-"""The one Ray Train launch and its worker: a recipe to a trained checkpoint, restarted where it stopped."""
+"""The one Ray Train launch: a recipe to a trained checkpoint, restarted where it stopped."""
 
 import dataclasses
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import ray.data
@@ -27,25 +27,20 @@ from eventsam.checkpoint import (
     place,
     warn_of_other_code,
 )
-from eventsam.engine import NonFiniteLossError, evaluate, fit
-from eventsam.faults.step_watch import StepWatch, Watching
-from eventsam.faults.write_bundle import Scene
+from eventsam.engine import NonFiniteLossError
+from eventsam.faults.step_watch import Watching
 from eventsam.loading import Loader, make_loader
 from eventsam.quarantine import Quarantine
 from eventsam.recipe import Recipe, recipe_hash
-from eventsam.spec import Spec, build, differences, from_json, replace, to_json
-from eventsam.tasks.task import Batch, Task
+from eventsam.spec import REQUIRED, Spec, build, differences, replace, to_json
 from eventsam.tasks.trained import resolve
-from ray_jobs import pipeline
-from ray_jobs.audit import audited
 from ray_jobs.cluster import Resources, check_resources
 from ray_jobs.data_plane import check_plane, write_site
 from ray_jobs.elastic import ElasticTorchTrainer, allowed_sizes
-from ray_jobs.give_up import give_up, given_up
-from ray_jobs.ray_run import RayRun
 from ray_jobs.retry import Retries, persist
 from ray_jobs.streams import SizedStream, StreamsBySize
-from ray_jobs.termination import STOP_FILE, TERMINATED, SigtermInWorkers, ask_to_stop, listening
+from ray_jobs.termination import STOP_FILE, TERMINATED, SigtermInWorkers, ask_to_stop
+from ray_jobs.worker import RECIPE_FILE, evaluation_worker, train_worker
 
 
 @dataclass(frozen=True)
@@ -54,12 +49,14 @@ class Keeping:
 
     `checkpoints` is a folder or an `s3://` URL for this run alone; None: where they were, else below the run's folder.
     `accept_new_catalog` goes on although the catalog's content changed since the checkpoint. `audit` writes down the
-    sample ids of every batch that a worker takes (`ray_jobs.audit`).
+    sample ids of every batch that a worker takes (`ray_jobs.audit`). `expected` says which checkpoints are to be there
+    already: "any" or none; "none", so that no run of the same name is mixed with; "some" to go on from.
     """
 
     checkpoints: str | None = None
     accept_new_catalog: bool = False
     audit: bool = False
+    expected: Literal["any", "none", "some"] = "any"
 
 
 @dataclass(frozen=True)
@@ -83,8 +80,10 @@ def prepare(recipe: Spec) -> tuple[Spec, Recipe, Loader, Loader]:
     Raises:
         ValueError, KeyError, FileNotFoundError: as the recipe's parts do.
     """
-    if recipe.arguments["data"].arguments["root"] not in ("", "<required>"):
+    if recipe.arguments["data"].arguments["root"] not in ("", REQUIRED):
         recipe = replace(recipe, "data.root", str(absolute(recipe.arguments["data"].arguments["root"])))
+    if (name := recipe.arguments["data"].arguments["dataset"]) != REQUIRED:
+        load_dataset(name)  # one that is not there is told before a large model is built
     torch.manual_seed(recipe.arguments.get("seed", 0))
     built: Recipe = build(recipe)
     dataset = load_dataset(built.data.dataset)
@@ -101,43 +100,37 @@ def launch(
     folder: Path,
     resources: Resources,
     *,
-    max_failures: int = 3,
     keeping: Keeping | None = None,
     retries: Retries | None = None,
     watching: Watching | None = None,
 ) -> Outcome:
     """Train a recipe on the connected cluster; goes on from the run's newest whole checkpoint where there is one.
 
-    Blocks until the end. A file named `stop` in `folder` makes the workers save a checkpoint and end.
+    Blocks until the end. A file named `stop` in `folder`, put there after the start, makes the workers save a
+    checkpoint and end.
 
     Raises:
         NonFiniteLossError: the loss became NaN or infinite.
         CheckpointWriteError: checkpoints cannot be written, found before the first step or when the storage filled.
         ValueError: the recipe does not fit its data or the cluster, or `folder` holds another recipe's run.
     """
+    folder = absolute(folder)
+    # First of all: what is asked from now on is meant for this launch.
+    (folder / STOP_FILE).unlink(missing_ok=True)
     recipe, built, training, validation = prepare(recipe)
     check_resources(resources)
     site = check_plane(resources.data, resources.min_workers, resources.cpus_per_worker)
     sizes = allowed_sizes(resources, built.budget)
-    folder = absolute(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_site(folder, site, resources.min_workers * resources.cpus_per_worker)
-    keeping = keeping or Keeping()
+    keeping, retries = keeping or Keeping(), retries or Retries()
     location = place(folder / "checkpoints", keeping.checkpoints)
     storage = open_storage(location, folder / "checkpoints")
-    storage.probe(0)
-    _check_same_run(storage, folder, recipe, training.catalog.hash, keeping.accept_new_catalog)
-    (folder / STOP_FILE).unlink(missing_ok=True)
+    _check_storage(storage, folder, recipe, training.catalog.hash, keeping)
     if TERMINATED.is_set():
         ask_to_stop(folder, "preempted")
-    (folder / "recipe.json").write_text(json.dumps(to_json(recipe), indent=1))
-    batch_size = built.budget.global_batch_size
-    quarantine = Quarantine(folder, built.data.max_bad_share)
-    training, validation = (dataclasses.replace(part, quarantine=quarantine) for part in (training, validation))
-    streams = {
-        "train": SizedStream(training, 0, built.budget.num_steps * batch_size, batch_size),
-        "val": SizedStream(validation, 0, validation.order.num_samples, batch_size),
-    }
+    (folder / RECIPE_FILE).write_text(json.dumps(to_json(recipe), indent=1))
+    streams = _streams(folder, built, training, validation)
     config = {
         "recipe": to_json(recipe), "folder": folder, "location": location, "streams": streams,
         "num_threads": resources.num_threads, "accept_new_catalog": keeping.accept_new_catalog, "audit": keeping.audit,
@@ -145,8 +138,8 @@ def launch(
         "watching": dataclasses.replace(watching or Watching(), exits=bool(resources.num_workers)),
     }  # fmt: skip
     datasets = {"train": lambda: _rest_of_stream(streams["train"], storage), "val": lambda: streams["val"]}
-    run = partial(_run, _train_worker, config, datasets, resources, folder, max_failures, sizes)
-    returned = persist(run, folder, storage, retries or Retries())
+    run = partial(_run, train_worker, config, datasets, resources, folder, retries.restarts, sizes)
+    returned = persist(run, folder, storage, retries)
     if "error" in returned:
         raise ERRORS[returned["kind"]](returned["error"])
     storage.mirror()
@@ -178,7 +171,7 @@ def launch_evaluation(
     check_resources(resources)
     stream = SizedStream(loader, 0, loader.order.num_samples, global_batch_size)
     config = {"task": to_json(task), "folder": absolute(folder), "stream": stream, "num_threads": resources.num_threads}
-    return _run(_evaluation_worker, config, {"eval": lambda: stream}, resources, absolute(folder), max_failures=1)
+    return _run(evaluation_worker, config, {"eval": lambda: stream}, resources, absolute(folder), max_failures=1)
 
 
 def _run(
@@ -229,76 +222,33 @@ def _per_worker(resources: Resources) -> dict[str, float]:
     return {"CPU": resources.cpus_per_worker} | gpus
 
 
-def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
-    torch.set_num_threads(config["num_threads"])
-    recipe_spec = from_json(config["recipe"])
-    torch.manual_seed(recipe_spec.arguments.get("seed", 0))
-    recipe: Recipe = build(recipe_spec)
-    folder, streams = config["folder"], config["streams"]
-    storage = open_storage(config["location"], folder / "checkpoints")
-    run = RayRun(folder, storage=storage)
-    training = streams["train"].loader
-    if (told := given_up(folder)) is not None:
-        return told
-    scene = Scene(folder, recipe_spec, training.catalog.hash, run.rank, run.world_size, storage)
-    watch = StepWatch(scene, config["watching"], partial(identify, training), recipe.task)
-
-    def batches(name: str, position: int) -> Iterable[Mapping[str, Any]]:
-        layout = dataclasses.replace(streams[name], start=position).layout(run.world_size)
-        return pipeline.batches(ray.train.get_dataset_shard(name), layout, run.rank)
-
-    def training_batches(position: int) -> Iterable[Mapping[str, Any]]:
-        taken = batches("train", position)
-        names = partial(identify, training)
-        taken = audited(taken, folder, run.rank, run.world_size, names) if config["audit"] else taken
-        return watch.steps(position // recipe.budget.global_batch_size, taken)
-
-    try:
-        with listening(), watch:
-            summary = fit(
-                recipe.task,
-                training_batches,
-                optimizer=recipe.optimizer,
-                budget=recipe.budget,
-                run=run,
-                folder=folder / "checkpoints",
-                recipe=recipe_spec,
-                catalog_hash=training.catalog.hash,
-                validation=lambda: watch.beats(batches("val", 0)),
-                monitor=recipe.monitor,
-                identify=partial(identify, training),
-                storage=storage,
-                write_behind=True,
-                accept_new_catalog=config["accept_new_catalog"],
-            )
-    except (ValueError, KeyError, CheckpointWriteError) as error:
-        return give_up(error, folder, run.world_size)
-    last = summary.checkpoint.name if summary.checkpoint else ""
-    return {"status": summary.status, "step": summary.step, "metrics": dict(summary.metrics), "checkpoint": last}
-
-
-def _evaluation_worker(config: dict[str, Any]) -> dict[str, NDArray[np.float64]]:
-    torch.set_num_threads(config["num_threads"])
-    task: Task = build(from_json(config["task"]))
-    run = RayRun(config["folder"])
-    shard = ray.train.get_dataset_shard("eval")
-    states = evaluate(task, pipeline.batches(shard, config["stream"].layout(run.world_size), run.rank), run)
-    return {name: state.to_array() for name, state in states.items()}
-
-
-def identify(loader: Loader, batch: Batch) -> list[str]:
-    """Return the sample ids of a batch."""
-    return [loader.catalog.row(int(index))["sample_id"] for index in batch["sample_index"]]
-
-
 def _rest_of_stream(stream: SizedStream, storage: Storage) -> SizedStream:
     """Return the samples after the newest checkpoint."""
     newest = storage.newest()
     return dataclasses.replace(stream, start=storage.state(newest).position if newest else 0)
 
 
-def _check_same_run(storage: Storage, folder: Path, recipe: Spec, catalog_hash: str, accept_new_catalog: bool) -> None:
-    """Refuse to go on with another recipe's or catalog's run; warn where the code changed."""
+def _streams(folder: Path, recipe: Recipe, training: Loader, validation: Loader) -> dict[str, SizedStream]:
+    """Return the run's whole streams, whose bad samples are written down in its folder."""
+    quarantine, size = Quarantine(folder, recipe.data.max_bad_share), recipe.budget.global_batch_size
+    training, validation = (dataclasses.replace(part, quarantine=quarantine) for part in (training, validation))
+    return {
+        "train": SizedStream(training, 0, recipe.budget.num_steps * size, size),
+        "val": SizedStream(validation, 0, validation.order.num_samples, size),
+    }
+
+
+def _check_storage(storage: Storage, folder: Path, recipe: Spec, catalog_hash: str, keeping: Keeping) -> None:
+    """Refuse a storage that cannot be written, and to go on with what is not this very run; warn of other code."""
+    storage.probe(0)
+    names = storage.names() if keeping.expected != "any" else []
+    if names and keeping.expected == "none":
+        raise ValueError(
+            f"{storage.location} holds the checkpoints of a run already, up to {names[-1]}: go on with it with "
+            "--resume, or choose another --name"
+        )
+    if not names and keeping.expected == "some":
+        raise ValueError(f"--resume: {storage.location} holds no checkpoints to go on from")
     newest = storage.newest()
     if newest is None:
         return
@@ -306,5 +256,5 @@ def _check_same_run(storage: Storage, folder: Path, recipe: Spec, catalog_hash: 
     if recipe_hash(before.recipe) != recipe_hash(recipe):
         shown = "\n  ".join(differences(before.recipe, recipe)[:20])
         raise ValueError(f"{folder} holds the run of another recipe:\n  {shown}\nchoose another folder")
-    check_catalog(before, storage.folder(newest), catalog_hash, accept_new_catalog)
+    check_catalog(before, storage.folder(newest), catalog_hash, keeping.accept_new_catalog)
     warn_of_other_code(before, storage.folder(newest))

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +193,12 @@ def test_best_checkpoint_is_kept_beside_the_last(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("step_*"))) <= BUDGET.keep_last + 1
 
 
+def test_a_metric_that_is_no_number_is_never_the_best() -> None:
+    assert not Monitor("error", "min").better(float("nan"), None)
+    assert not Monitor("error").better(float("inf"), 0.5)
+    assert Monitor("error", "min").better(0.5, None)
+
+
 def test_unknown_monitor_is_named(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="monitor 'viou' is not among the metrics: error"):
         fit(
@@ -292,6 +298,66 @@ def test_a_validation_that_a_stop_came_before_is_made_up_for(tmp_path: Path) -> 
     assert pointers[0]["error"] == pointers[1]["error"]
 
 
+class Noticed(LocalRun):
+    """Is told, in a validation that is under way, that its machine is about to be taken."""
+
+    validating: bool = False
+
+    def stopping(self) -> Wish:
+        return "preempted" if self.validating else False
+
+
+@pytest.mark.parametrize(("at_step", "status"), [(4, "preempted"), (12, "finished")])
+def test_a_notice_in_a_validation_is_heeded_at_once(tmp_path: Path, at_step: int, status: str) -> None:
+    run, seen = Noticed(tmp_path), []
+
+    def validation() -> Iterator[dict[str, np.ndarray]]:
+        stream = batches(0)
+        for number in range(1, 41):
+            run.validating = run.records[-1]["step"] == at_step and number > 2
+            seen.append((int(run.records[-1]["step"]), number, checkpoint.latest(tmp_path)))
+            yield next(stream)
+        run.validating = False
+
+    torch.manual_seed(0)
+    summary = fit(
+        Regress(), batches, optimizer=AdamW(), budget=dataclasses.replace(BUDGET, checkpoint_every=0), run=run,
+        folder=tmp_path, validation=validation, monitor=Monitor("error", "min"),
+    )  # fmt: skip
+    assert (summary.status, summary.step) == (status, at_step)
+    newest = checkpoint.latest(tmp_path)
+    assert newest is not None
+    assert checkpoint.read_state(newest).step == at_step
+    if status == "preempted":
+        assert seen[-1][1] <= 8  # not to the end of the validation
+        # What was not measured is measured when the run goes on.
+        assert checkpoint.read_state(newest).validated_step != at_step
+    else:
+        assert seen[-1][:2] == (12, 40)
+        assert seen[-1][2] == checkpoint.folder_of(tmp_path, 12)  # saved before the validation was over
+
+
+def test_a_log_that_cannot_be_written_ends_the_run_and_names_the_last_good_checkpoint(tmp_path: Path) -> None:
+    class FullLog(LocalRun):
+        """Its disk is full from step 7 on."""
+
+        def report(self, record: Mapping[str, float]) -> None:
+            if record["step"] >= 7:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            super().report(record)
+
+    with pytest.raises(CheckpointWriteError, match=r"record of step 7 .*No space left.*checkpoint is step_000000005"):
+        run_fit(tmp_path, BUDGET, run=FullLog(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "least"), [("log_every", 0, 1), ("keep_last", 0, 1), ("num_samples", -1, 1), ("patience", -1, 0)]
+)
+def test_impossible_budgets_are_refused(name: str, value: int, least: int) -> None:
+    with pytest.raises(ValueError, match=rf"budget.{name} is {value}, allowed: {least} or more"):
+        Budget(**{"num_samples": 8, name: value})
+
+
 def test_a_write_that_fails_ends_the_run_soon_and_keeps_the_last_good(tmp_path: Path) -> None:
     class Full(LocalStorage):
         """Has room for two checkpoints."""
@@ -303,7 +369,7 @@ def test_a_write_that_fails_ends_the_run_soon_and_keeps_the_last_good(tmp_path: 
 
     run = LocalRun(tmp_path)
     budget = dataclasses.replace(BUDGET, num_samples=8000, validate_every=0)
-    with pytest.raises(CheckpointWriteError, match=r"step 15 .*No space left.*last good one is step_000000010"):
+    with pytest.raises(CheckpointWriteError, match=r"step 15 .*No space left.*last good checkpoint is step_000000010"):
         fit(
             Regress(), batches, optimizer=AdamW(), budget=budget, run=run, folder=tmp_path, recipe=recipe(),
             storage=Full(tmp_path), write_behind=True,

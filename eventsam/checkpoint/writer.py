@@ -72,12 +72,18 @@ class Writer:
             self.storage.keep(self.keep_last)
             log.info("checkpoint %s written in %.2f s", name, time.perf_counter() - started)
         except Exception as error:  # told to the training, which is another thread
-            self.error = CheckpointWriteError(
-                f"the checkpoint of step {snapshot.step} could not be written to {self.storage.location}: "
-                f"{type(error).__name__}: {error}. The last good one is {self.last or self._newest()}; make "
-                "room or mend the storage, then go on with --resume"
-            )
-            self.error.__cause__ = error
+            self.fail(f"the checkpoint of step {snapshot.step} could not be written to {self.storage.location}", error)
+
+    def fail(self, what: str, error: Exception) -> None:
+        """Keep a failure for the training to raise; the first one is the cause of those that follow."""
+        if self.error is not None:
+            return
+        failure = CheckpointWriteError(
+            f"{what}: {type(error).__name__}: {error}. The last good checkpoint is {self.last or self._newest()}; make "
+            "room or mend the storage, then go on with --resume"
+        )
+        failure.__cause__ = error
+        self.error = failure
 
     def _newest(self) -> str:
         try:

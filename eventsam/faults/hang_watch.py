@@ -86,8 +86,7 @@ class HangWatch:
             try:
                 while not self._ended.wait(self._poll_s):
                     self._wind(stacks, self.limit_s + self._poll_s)
-                    self._tell()
-                    reason = self._noticed() or self._stuck()
+                    reason = self._look()
                     if reason is not None:
                         self._wind(stacks, BUNDLE_S + LAST_WORDS_S)
                         self._end(reason)
@@ -95,6 +94,15 @@ class HangWatch:
             finally:
                 if self.exits:
                     faulthandler.cancel_dump_traceback_later()
+
+    def _look(self) -> str | None:
+        """Tell the others how far this worker is, and say what stands still."""
+        try:
+            self._tell()
+            return self._noticed() or self._stuck()
+        except OSError as error:  # a full disk, a file system that is away for a moment: the watch goes on
+            log.warning("the watch for hangs cannot use %s: %s", self.folder / FOLDER, error)
+            return None
 
     def _wind(self, stacks: TextIO, seconds: float) -> None:
         if self.exits:
@@ -138,10 +146,14 @@ class HangWatch:
 
     def _end(self, reason: str) -> None:
         log.error("hang: %s; writing down what every thread is doing", reason)
-        bundle = self.on_hang(reason)
-        if not self.exits:
-            return
-        deadline = time.monotonic() + LAST_WORDS_S
+        try:
+            self._wait_for_others(self.on_hang(reason))
+        except Exception:  # the process has to end, whatever becomes of the bundle
+            log.exception("the failure bundle could not be written")
+        if self.exits:
+            os._exit(HANG_EXIT_CODE)
+
+    def _wait_for_others(self, bundle: Path) -> None:
+        deadline = time.monotonic() + LAST_WORDS_S if self.exits else 0.0
         while time.monotonic() < deadline and len(list(bundle.glob("rank_*.stacks.txt"))) < self.world_size:
             time.sleep(0.1)
-        os._exit(HANG_EXIT_CODE)

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from eventsam.checkpoint import CheckpointWriteError
-from eventsam.engine import NonFiniteLossError
+from eventsam.engine import NonFiniteLossError, ReplaceWorkersError
 from eventsam.faults.flight import FlightRecorder
 from eventsam.faults.hang_watch import HangWatch
 from eventsam.faults.write_bundle import Scene, write_bundle
@@ -17,7 +17,7 @@ from eventsam.tasks.task import Batch, Task
 
 log = logging.getLogger(__name__)
 
-PEER_LOST = ("gloo", "nccl", "connection closed", "connection reset", "process group", "sigterm")
+PEER_LOST = ("gloo", "nccl", "connection closed", "connection reset", "process group")
 """In the message of a worker that is only left behind by another one: its step is not what failed."""
 
 
@@ -98,7 +98,7 @@ class StepWatch:
 
 
 def _is_of_others(error: Exception) -> bool:
-    """Whether the error is another worker's or the storage's: nothing in this step would be found by repeating it."""
-    if isinstance(error, CheckpointWriteError):
+    """Whether the error is another worker's or the machines': nothing in this step would be found by repeating it."""
+    if isinstance(error, CheckpointWriteError | ReplaceWorkersError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in PEER_LOST)

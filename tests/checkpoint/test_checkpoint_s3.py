@@ -140,7 +140,7 @@ def test_an_upload_cut_at_any_request_leaves_old_or_new_whole(
         if writer.error is None:
             break
         cut_short += 1
-        assert f"The last good one is step_00000000{found[0]}" in str(writer.error)
+        assert f"The last good checkpoint is step_00000000{found[0]}" in str(writer.error)
     assert cut_short > 20 // stride
     assert writer.error is None
 

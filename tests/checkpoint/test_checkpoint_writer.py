@@ -181,7 +181,7 @@ def test_a_write_that_breaks_off_keeps_the_last_good_one_and_says_so(tmp_path: P
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert isinstance(writer.error, CheckpointWriteError)
     assert "the checkpoint of step 2 could not be written" in str(writer.error)
-    assert "The last good one is step_000000001" in str(writer.error)
+    assert "The last good checkpoint is step_000000001" in str(writer.error)
     assert [path.name for path in tmp_path.iterdir()] == ["step_000000001"]
     writer.submit(taken(3))  # nothing more is written
     writer.join()
@@ -208,5 +208,5 @@ def test_a_storage_that_fills_up_keeps_the_last_good_one_and_says_so(tmp_path: P
     message, last, leftovers = result.stdout.strip().splitlines()
     assert "could not be written" in message
     assert "No space left on device" in message
-    assert f"The last good one is {last}" in message
+    assert f"The last good checkpoint is {last}" in message
     assert leftovers == "[]"

@@ -22,6 +22,8 @@ def stuck_here():
 
 def write(reason):
     import faulthandler
+    if behaviour == "full":
+        raise OSError(28, "No space left on device")
     bundle = run / "failures" / "hang"
     bundle.mkdir(parents=True, exist_ok=True)
     with (bundle / f"rank_{rank}.stacks.txt").open("w") as file:
@@ -33,7 +35,7 @@ with HangWatch(run, rank, 2, 1.5, write) as watch:
     for step in range(20):
         watch.beat()
         time.sleep(0.3)
-        if step == 3 and behaviour == "stuck":
+        if step == 3 and behaviour in ("stuck", "full"):
             stuck_here()
         if step == 3 and behaviour == "locked":
             ctypes.PyDLL(None).sleep(60)  # keeps Python's lock, as a broken extension does
@@ -65,6 +67,32 @@ def test_a_stuck_worker_ends_all_with_their_stacks(tmp_path: Path) -> None:
     assert "stuck_here" in (bundle / "rank_1.stacks.txt").read_text()
     assert "worker 1 of 2 has finished no step for" in (bundle / "rank_0.reason").read_text()
     assert len(list(bundle.glob("rank_*.stacks.txt"))) == 2
+
+
+@pytest.mark.timeout(60)
+def test_a_stuck_worker_ends_although_its_bundle_cannot_be_written(tmp_path: Path) -> None:
+    assert ended([start(tmp_path, 1, "full")]) == [HANG_EXIT_CODE]
+
+
+def test_a_folder_that_cannot_be_used_for_a_moment_does_not_end_the_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons: list[str] = []
+
+    def write(reason: str) -> Path:
+        reasons.append(reason)
+        return tmp_path
+
+    def away(watch: HangWatch) -> None:
+        monkeypatch.undo()
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(HangWatch, "_tell", away)
+    with HangWatch(tmp_path, 0, 1, 0.3, write, exits=False):
+        deadline = time.monotonic() + 10
+        while not reasons and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert "worker 0 of 1" in reasons[0]
 
 
 @pytest.mark.timeout(60)

@@ -23,6 +23,7 @@ from ray_jobs.audit import consumed
 from ray_jobs.chaos import training_workers
 from ray_jobs.cluster import Resources
 from ray_jobs.repro_command import repro
+from ray_jobs.retry import Retries
 from ray_jobs.train import Keeping, launch
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
@@ -99,7 +100,7 @@ def test_a_worker_that_stands_still_is_found_and_all_start_again(calm: Path, dam
 @pytest.mark.timeout(400)
 def test_without_a_share_the_run_ends_at_once_and_names_the_sample(damaged: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"sample 'procedural-.*data.max_bad_share") as caught:
-        launch(tolerant(damaged, **{"data.max_bad_share": 0.0}), tmp_path, TWO, max_failures=1)
+        launch(tolerant(damaged, **{"data.max_bad_share": 0.0}), tmp_path, TWO, retries=Retries(restarts=1))
     assert len(str(caught.value)) < 1000
     assert newest_bundle(tmp_path) is None
 

@@ -1,10 +1,17 @@
 """Launching again: which errors are worth it, how long the waits are, and when the count starts anew."""
 
+import math
+from pathlib import Path
+from typing import Any
+
 import pytest
 from ray.exceptions import RayError
 from ray.train import WorkerGroupError
 
-from ray_jobs.retry import Retries, retried
+from eventsam.checkpoint import CheckpointWriteError, LocalStorage
+from eventsam.engine import ExplodingGradientError, NonFiniteLossError
+from ray_jobs.give_up import give_up, given_up
+from ray_jobs.retry import Retries, persist, retried
 
 
 class Launches:
@@ -66,3 +73,45 @@ def test_a_request_to_stop_is_heard_while_waiting() -> None:
 
     with pytest.raises(WorkerGroupError):
         retried(launches.run, Retries(), lambda: 0, lambda: launches.stopped, sleep)
+
+
+def nonfinite(loss: float, norm: float, rank: int) -> NonFiniteLossError:
+    return NonFiniteLossError(f"loss {loss} on rank {rank}", {"loss": loss, "gradient_norm": norm})
+
+
+def test_of_workers_that_all_stop_the_one_with_the_bad_samples_is_heard(tmp_path: Path) -> None:
+    def run() -> dict[str, Any]:
+        answers = [give_up(nonfinite(loss, math.nan, rank), tmp_path, 2) for rank, loss in enumerate((0.5, math.nan))]
+        return answers[0]  # as Ray Train returns the first worker's
+
+    returned = persist(run, tmp_path, LocalStorage(tmp_path), Retries())
+    assert returned == {"kind": "nonfinite", "error": "loss nan on rank 1"}
+
+
+def test_a_loss_that_is_bad_on_one_worker_alone_is_raised_for_the_others_to_read(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLossError):
+        give_up(nonfinite(math.nan, 1.0, 1), tmp_path, 2)
+    assert given_up(tmp_path) == {"kind": "nonfinite", "error": "loss nan on rank 1"}
+
+
+def test_an_explosion_and_a_full_storage_are_answered_by_all(tmp_path: Path) -> None:
+    explosion = ExplodingGradientError("leapt", {"loss": 1.0, "gradient_norm": 1e9})
+    assert give_up(explosion, tmp_path, 2) == {"kind": "nonfinite", "error": "leapt"}
+    assert give_up(CheckpointWriteError("no room"), tmp_path, 2) == {"kind": "storage", "error": "no room"}
+    assert given_up(tmp_path) is None
+
+
+def test_a_storage_that_is_away_does_not_end_the_tries(tmp_path: Path) -> None:
+    class Away(LocalStorage):
+        def newest(self) -> str | None:
+            raise OSError("no route to host")
+
+    outcomes: list[Any] = [WorkerGroupError("lost", {0: RayError("killed")}), {"status": "finished"}]
+
+    def run() -> dict[str, Any]:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return dict(outcome)
+
+    assert persist(run, tmp_path, Away(tmp_path), Retries(first_wait_s=0.1))["status"] == "finished"

@@ -1,23 +1,58 @@
 """A training from outside: what its MLflow run holds at the end, and after a refusal."""
 
 import logging
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from tests_support import render_small, small_recipe
 
+from eventsam.checkpoint import CheckpointWriteError
 from eventsam.metrics_log import MetricsLog
+from eventsam.recipe import load_recipe
 from eventsam.spec import replace
 from eventsam.tracking.card import default_uri
 from eventsam.tracking.mirror import MlflowMirror
 from ray_jobs.cluster import Resources
-from ray_jobs.supervise import train
+from ray_jobs.supervise import _watched, train
+from ray_jobs.termination import STOP_FILE
 from ray_jobs.tracked import Tracking
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240), pytest.mark.usefixtures("local_ray")]
+
+def test_control_c_while_the_launch_begins_is_not_lost(tmp_path: Path) -> None:
+    """A launch takes away the stop file of an earlier one, and this one's if it came a moment too soon."""
+    stop, main = tmp_path / STOP_FILE, threading.main_thread()
+    assert main.ident is not None
+
+    def run() -> str:
+        time.sleep(0.3)
+        signal.pthread_kill(main.ident, signal.SIGINT)
+        for _ in range(2):
+            deadline = time.monotonic() + 20
+            while not stop.exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            asked = stop.read_text()
+            stop.unlink()
+        return asked
+
+    assert _watched(run, tmp_path, 1) == "interrupted"
 
 
+def test_a_folder_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    recipe = replace(load_recipe("reconstruct"), "data.root", str(tmp_path))
+    with pytest.raises(CheckpointWriteError, match=r"the run's folder .*/file/runs/a cannot be written"):
+        train(recipe, tmp_path / "file" / "runs" / "a", Resources(0), Tracking())
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.usefixtures("local_ray")
 def test_a_run_in_mlflow_from_start_to_end_and_after_a_refusal(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -156,8 +156,7 @@ def shrink_and_grow(nodes: Nodes, root: Path, folder: Path) -> None:
 if __name__ == "__main__":
     os.environ.update(QUIET_ENVIRONMENT, RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S="15")
     started = Nodes()
-    {"lose_one": lose_one, "shrink_and_grow": shrink_and_grow}[sys.argv[1]](
-        started, Path(sys.argv[2]), Path(sys.argv[3])
-    )
+    scenarios = {"lose_one": lose_one, "drain_one": drain_one, "shrink_and_grow": shrink_and_grow}
+    scenarios[sys.argv[1]](started, Path(sys.argv[2]), Path(sys.argv[3]))
     ray.shutdown()
     started.cluster.shutdown()
