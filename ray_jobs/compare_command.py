@@ -8,11 +8,14 @@ from typing import Annotated, Any
 import typer
 
 RunsToCompare = Annotated[
-    list[Path] | None, typer.Argument(metavar="RUN...", help="Runs' folders, a folder of runs, or demos' folders.")
+    list[Path] | None,
+    typer.Argument(metavar="RUN...", help="Folders: runs', one of many runs, sweeps', demos'."),
 ]
 Experiment = Annotated[str | None, typer.Option(help="Compare all runs of this MLflow experiment instead.")]
 Runs = Annotated[Path, typer.Option(help="Folder of runs whose own MLflow store holds the experiment.")]
-TrackingUri = Annotated[str | None, typer.Option(help="MLflow tracking URI of the experiment.")]
+TrackingUri = Annotated[
+    str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow tracking URI of the experiment.")
+]
 Out = Annotated[Path | None, typer.Option(help="Also write the table: FILE.html, FILE.csv or FILE.json.")]
 
 KINDS = (".html", ".csv", ".json")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import shlex
 import socket
 import sys
@@ -12,10 +13,18 @@ from pathlib import Path
 from eventsam import checkpoint
 from eventsam.metrics_log import records_from
 from eventsam.provenance import code_hash, environment, environment_hash, git_commit
+from eventsam.report.compare_folders import named_scores, rows_of_run
 from eventsam.report.curves import logged_numbers
-from eventsam.tracking.card import FOLDER, default_uri
+from eventsam.report.data import ReportData
+from eventsam.report.summary import result_json
+from eventsam.tracking.card import FOLDER, default_uri, read_card
+from eventsam.tracking.catch_up import catch_up
+from eventsam.tracking.links import checkpoint_links
 from eventsam.tracking.mirror import MlflowMirror
+from eventsam.tracking.outbox import Outbox
 from eventsam.tracking.rows import redone_steps
+
+log = logging.getLogger(__name__)
 
 MAX_UPLOAD_BYTES = 2**30
 """Larger checkpoints are linked alone; a model version carries one of any size."""
@@ -98,19 +107,25 @@ def keep_results(mirror: MlflowMirror) -> None:
         mirror.artifacts(best, "checkpoint")
 
 
-def checkpoint_links(folder: Path) -> dict[str, str]:
-    """Return the tags that lead to a run's checkpoints: `checkpoint` is the last one, `checkpoint.best` the best."""
-    root = folder / "checkpoints"
-    if not root.is_dir():
-        return {}
-    storage = checkpoint.open_storage(checkpoint.place(root), root)
-    last, best = storage.newest(), storage.best()
-    if last is None:
-        return {}
-    state = storage.state(last)
-    return {
-        "checkpoint": f"{storage.location}/{last}",
-        "checkpoint.best": f"{storage.location}/{best or last}",
-        "checkpoint.step": str(state.step),
-        "catalog_hash": state.catalog_hash,
-    }
+def keep_evaluation(folder: Path, report: ReportData) -> None:
+    """Keep what held-out samples say of a run beside it, and send it to the run's server where it has one.
+
+    `eventsam compare` finds the numbers and their intervals in either place.
+    """
+    result = result_json(report)
+    try:
+        (folder / "result.json").write_text(json.dumps(result, indent=1))
+        if read_card(folder) is None:
+            return
+        outbox = Outbox(folder)
+        for name, score in named_scores(rows_of_run(result["rows"])).items():
+            bounds = {name: score.value, f"{name}/low": score.low, f"{name}/high": score.high}
+            outbox.metrics({key: value for key, value in bounds.items() if value is not None}, step=0)
+        outbox.file(folder / "result.json", "evaluation")
+        caught = catch_up(folder)
+        reason = caught.reason or str(caught.left) if caught.left else ""
+    except (OSError, ValueError) as error:  # the numbers are still for the one who asked
+        reason = str(error)
+    if reason:
+        log.warning("the evaluation of %s is not at MLflow (%s); send it with: eventsam track %s",
+                    folder.name, reason, folder)  # fmt: skip

@@ -98,6 +98,11 @@ def compare(runs: Iterable[ComparedRun]) -> Comparison:
     return Comparison(tuple(ordered), tuple(sorted(differing, key=_place_last)), shared, tuple(seed_groups(ordered)))
 
 
+def parameters_shown(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's parameters without those that repeat others: what it changes, and what a sweep drew for it."""
+    return {name: value for name, value in parameters.items() if not name.startswith(("changed.", "swept."))}
+
+
 def seed_groups(runs: Sequence[ComparedRun]) -> list[SeedGroup]:
     """Return the groups of two or more finished runs that differ in their seed alone."""
     grouped: dict[tuple[tuple[str, str], ...], list[ComparedRun]] = {}

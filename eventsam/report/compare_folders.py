@@ -2,16 +2,17 @@
 
 import json
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from eventsam import checkpoint
 from eventsam.metrics_log import MetricsLog
-from eventsam.report.compare import ComparedRun, Score
+from eventsam.report.compare import ComparedRun, Score, parameters_shown
 from eventsam.report.summary import OURS
 from eventsam.spec import flatten, from_json
-from eventsam.tracking.card import read_card
+from eventsam.tracking.card import FOLDER, read_card
 from eventsam.tracking.outbox import Outbox
 from eventsam.tracking.rows import with_derived
 
@@ -21,13 +22,14 @@ Record = dict[str, float]
 
 
 def run_folders(path: Path) -> list[Path]:
-    """Return a run's folder itself, else the runs in it.
+    """Return a run's folder itself, else the runs in it: of a sweep, its trials.
 
     Raises:
         FileNotFoundError: there is no run.
     """
-    if _is_run(path):
-        return [path]
+    trials = sorted(card.parents[1] for card in path.glob(f"trials/*/{FOLDER}/card.json"))
+    if trials or _is_run(path):
+        return trials or [path]
     found = sorted(folder.parent for folder in path.glob("*/recipe.json")) if path.is_dir() else []
     if not found:
         raise FileNotFoundError(f"{path} holds no run: neither recipe.json nor result.json is there")
@@ -39,8 +41,9 @@ def run_of_folder(folder: Path, name: str | None = None) -> ComparedRun:
     recipe = _recipe(folder)
     records = list(_derived(MetricsLog(folder / "metrics.jsonl").read()))
     monitor = recipe.get("monitor.metric")
-    best, last = scores_of(records)
     mode = recipe.get("monitor.mode")
+    best, last = scores_of(records)
+    best = best or best_validation(records, str(monitor), lower=mode == "min")
     return ComparedRun(
         name=name or folder.name,
         status=_status(folder, records, recipe),
@@ -67,18 +70,36 @@ def scores_of(records: list[Record]) -> tuple[dict[str, Score], dict[str, Score]
     return kinds[0], kinds[1]
 
 
+def best_validation(records: list[Record], monitor: str, lower: bool) -> dict[str, Score]:
+    """Return the numbers of the validation with the best monitored one, for logs that do not name it: a sweep's."""
+    known = [record for record in records if math.isfinite(record.get(f"val/{monitor}", math.nan))]
+    if not known:
+        return {}
+    return scores_of([(min if lower else max)(known, key=lambda record: record[f"val/{monitor}"])])[1]
+
+
 def results_of(folder: Path) -> dict[str, Score]:
     """Return the results on held-out samples: the folder's own, else what its demo's say of this stage."""
-    own, above = folder / "result.json", folder.parent / "result.json"
-    if own.exists():
-        return _scores(json.loads(own.read_text())["rows"])
-    if above.exists():
-        wanted = OURS if folder.name == "fuse" else folder.name
-        return _scores([row for row in json.loads(above.read_text())["rows"] if row["input"] == wanted])
-    return {}
+    own = _rows(folder / "result.json")
+    if own:
+        return named_scores(rows_of_run(own) if (folder / "recipe.json").exists() else own)
+    wanted = OURS if folder.name == "fuse" else folder.name
+    return named_scores([row for row in _rows(folder.parent / "result.json") if row["input"] == wanted])
 
 
-def _scores(rows: list[dict[str, Any]]) -> dict[str, Score]:
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of an evaluation; none where there is no such file, or where it is a sweep's."""
+    found: list[dict[str, Any]] = json.loads(path.read_text()).get("rows", []) if path.exists() else []
+    return found
+
+
+def rows_of_run(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of a run's own input, where an evaluation set other inputs beside it."""
+    return [row for row in rows if row["input"] == OURS] or rows
+
+
+def named_scores(rows: list[dict[str, Any]]) -> dict[str, Score]:
+    """Return an evaluation's rows, as JSON has them, by name: BLUR/METRIC, and INPUT before it where there are more."""
     inputs = {row["input"] for row in rows}
     return {
         f"{row['input']}/{row['blur']}/{row['metric']}" if len(inputs) > 1 else f"{row['blur']}/{row['metric']}": Score(
@@ -97,7 +118,7 @@ def _derived(records: list[Record]) -> Iterator[Record]:
 def _recipe(folder: Path) -> dict[str, Any]:
     path = folder / "recipe.json"
     if not path.exists():
-        return {}
+        return _of_card(folder)
     stated = json.loads(path.read_text())
     try:
         return flatten(from_json(stated))
@@ -106,6 +127,12 @@ def _recipe(folder: Path) -> dict[str, Any]:
             "%s names what this release does not have (%s); values left at defaults are not compared", path, error
         )
         return dict(_plain(stated, ""))
+
+
+def _of_card(folder: Path) -> dict[str, Any]:
+    """Return the parameters that a run's card tells its server, as a sweep's trials have them."""
+    card = read_card(folder)
+    return parameters_shown(card.parameters) if card else {}
 
 
 def _plain(node: Any, path: str) -> Iterator[tuple[str, Any]]:

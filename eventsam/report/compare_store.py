@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from mlflow.entities import Run
 
-from eventsam.report.compare import ComparedRun, Score
+from eventsam.report.compare import ComparedRun, Score, parameters_shown
 from eventsam.tracking.server import connect
 from eventsam.unknown_name import unknown_name
 
@@ -46,7 +46,7 @@ def _compared(run: Run) -> ComparedRun:
     return ComparedRun(
         name=run.info.run_name or run.info.run_id,
         status=run.info.status.lower(),
-        parameters={name: value for name, value in params.items() if not name.startswith("changed.")},
+        parameters=parameters_shown(params),
         best=_scores(metrics, "best/"),
         last=_scores(metrics, "val/"),
         results=_results(metrics),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eventsam.tracking.card import FOLDER, masked, read_card
+from eventsam.tracking.links import checkpoint_links
 from eventsam.tracking.mark import Waiting, read_mark, waiting
 from eventsam.tracking.outbox import Outbox
 from eventsam.tracking.replay import Replay
@@ -39,7 +40,8 @@ def tracked_folders(folder: Path) -> Iterator[Path]:
 def catch_up(folder: Path, uri: str | None = None) -> Caught:
     """Send what waits in a run's folder to its server, or to another one.
 
-    A run whose process is gone without having ended is marked KILLED. One that is being written is left to its writer.
+    A run whose process is gone without having ended is marked KILLED, with links to what it has saved. One that is
+    being written is left to its writer.
     """
     card = read_card(folder)
     if card is None:
@@ -54,7 +56,7 @@ def catch_up(folder: Path, uri: str | None = None) -> Caught:
     try:
         replay = Replay(folder, uri)
         if Outbox(folder).last_status() == "RUNNING" and lock.certain:
-            Outbox(folder).status("KILLED")
+            _end(folder)
         try:
             replay.once()
         except Exception as error:  # whatever the client raises, the folder keeps the records
@@ -80,6 +82,15 @@ def start_catching_up(runs: Path, uri: str, but: Path) -> threading.Thread:
     thread = threading.Thread(target=work, name="mlflow-catch-up", daemon=True)
     thread.start()
     return thread
+
+
+def _end(folder: Path) -> None:
+    outbox = Outbox(folder)
+    try:
+        outbox.tags(checkpoint_links(folder))
+    except Exception as error:  # a storage that is away has errors of its own; the run's end is told all the same
+        log.warning("where the checkpoints of %s lie could not be found: %s", folder, error)
+    outbox.status("KILLED")
 
 
 def _owes(folder: Path, uri: str) -> bool:

@@ -69,7 +69,7 @@ class Replay:
             rows = [Param(metric_name(k), v[:MAX_PARAMETER_LENGTH]) for k, v in self.card.parameters.items()]
             for first in range(0, len(rows), PARAMETERS_PER_CALL):
                 batch = rows[first : first + PARAMETERS_PER_CALL]
-                self._send(partial(client.log_batch, self.mark.run_id, params=batch), "parameters")
+                self._send_rows(lambda some: client.log_batch(self.mark.run_id, params=some), batch, "a parameter")
             self.mark.parameters_sent = True
             self._keep(self.mark)
         return self.mark.run_id
@@ -83,7 +83,7 @@ class Replay:
         def send() -> None:
             for first in range(0, len(rows), METRICS_PER_CALL):
                 batch = rows[first : first + METRICS_PER_CALL]
-                self._send(partial(client.log_batch, run_id, metrics=batch), f"{name} up to byte {offset}")
+                self._send_rows(lambda some: client.log_batch(run_id, metrics=some), batch, f"a number of {name}")
             rows.clear()
             self.mark.offsets[name], self.mark.last_steps = offset, dict(last_steps)
             self.mark.validation = dict(validation)
@@ -105,6 +105,19 @@ class Replay:
             self.mark.offsets[OUTBOX] = offset
             self._keep(self.mark)
 
+    def _send_rows(self, call: Callable[[list[Any]], Any], rows: list[Any], what: str) -> None:
+        """Send rows in one call; where the server refuses them, in halves: one bad row takes no other with it."""
+        try:
+            call(rows)
+        except MlflowException as error:
+            if not is_refusal(error):
+                raise
+            if len(rows) == 1:
+                self._note_refusal(f"{what}, {rows[0].key}", error)
+                return
+            for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+                self._send_rows(call, half, what)
+
     def _send(self, call: Callable[[], Any], what: str) -> None:
         """Call the server; what it will never take is noted and passed over, so that the rest goes on."""
         try:
@@ -112,8 +125,11 @@ class Replay:
         except (MlflowException, FileNotFoundError) as error:
             if isinstance(error, MlflowException) and not is_refusal(error):
                 raise
-            self.mark.num_refused += 1
-            log.warning("%s: MLflow refused %s (%s); it stays on disk", self.folder, what, error)
+            self._note_refusal(what, error)
+
+    def _note_refusal(self, what: str, error: Exception) -> None:
+        self.mark.num_refused += 1
+        log.warning("%s: MLflow refused %s (%s); it stays on disk", self.folder, what, error)
 
     def _keep(self, mark: Mark) -> None:
         self.mark = mark

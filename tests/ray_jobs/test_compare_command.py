@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,15 @@ from typer.testing import CliRunner
 from eventsam.engine import LocalRun, fit
 from eventsam.metrics_log import MetricsLog
 from eventsam.recipe import recipe_hash
+from eventsam.report.data import ReportData, ResultRow
 from eventsam.spec import Spec, replace, to_json
 from eventsam.tracking.card import default_uri
+from eventsam.tracking.catch_up import catch_up
+from eventsam.tracking.outbox import Outbox
 from eventsam.tracking.parameters import nearest_recipe, parameters_of
 from ray_jobs.compare_command import compare_runs
 from ray_jobs.track_command import track
-from ray_jobs.tracked import Tracking, keep_results
+from ray_jobs.tracked import Tracking, keep_evaluation, keep_results
 from ray_jobs.train import prepare
 
 app = typer.Typer()
@@ -72,9 +76,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for path, value in changes.items():
             changed = replace(changed, path, value)
         train_here(changed, folder / name, Tracking("three"))
-    rows = [{"input": "reconstruct", "blur": "hard", "metric": "viou", "mean": 0.41, "low": 0.35, "high": 0.47,
-             "num_objects": 9, "seed": 0}]  # fmt: skip
-    (folder / "c" / "result.json").write_text(json.dumps({"rows": rows}))
+    keep_evaluation(
+        folder / "c", ReportData("c on test", rows=[ResultRow("fused", "hard", "viou", 0.41, 0.35, 0.47, 9, 0)])
+    )
     return folder
 
 
@@ -123,7 +127,13 @@ def test_the_store_tells_the_same_as_the_folders(runs: Path, tmp_path: Path) -> 
     for run, other in zip(*(sorted(x["runs"], key=lambda r: r["name"]) for x in (stored, folders)), strict=True):
         assert run["name"] == other["name"]
         assert {k: v["value"] for k, v in run["best"].items()} == {k: v["value"] for k, v in other["best"].items()}
+        assert run["results"] == other["results"]
         assert run["facts"]["recipe_hash"] == other["facts"]["recipe_hash"]
+
+
+def test_the_environment_names_the_server(runs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", default_uri(runs))
+    assert "optimizer.learning_rate" in invoke("compare", "--experiment", "three", "--runs", tmp_path)
 
 
 def test_the_store_holds_what_a_run_is(runs: Path) -> None:
@@ -139,7 +149,8 @@ def test_the_store_holds_what_a_run_is(runs: Path) -> None:
     assert (Path(run.data.tags["checkpoint.best"]) / "state.json").exists()
     assert {"loss", "data_wait_share", "samples_per_s", "best/viou", "best/chamfer"} <= run.data.metrics.keys()
     places = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert places == {"checkpoint", "figures", "provenance"}
+    assert places == {"checkpoint", "evaluation", "figures", "provenance"}
+    assert (run.data.metrics["hard/viou/low"], run.data.metrics["hard/viou"]) == (0.35, 0.41)
     assert [m.step for m in client.get_metric_history(run.info.run_id, "loss")] == [1, 2, 3, 4]
 
 
@@ -173,3 +184,14 @@ def test_bad_input_is_named(runs: Path, arguments: tuple[str, ...], message: str
     result = CliRunner().invoke(app, [argument.replace("RUNS", str(runs)) for argument in arguments])
     assert isinstance(result.exception, ValueError | KeyError | FileNotFoundError)
     assert re.search(message, str(result.exception.args[0]))
+
+
+def test_a_killed_run_is_ended_with_links_to_its_checkpoints(runs: Path, tmp_path: Path) -> None:
+    """Of a run whose process is gone, the folder says everything."""
+    shutil.copytree(runs / "a", tmp_path / "killed")
+    Outbox(tmp_path / "killed").status("RUNNING")
+    invoke("track", tmp_path / "killed")
+    caught = catch_up(tmp_path / "killed")
+    run = MlflowClient(default_uri(runs)).get_run(caught.run_id)
+    assert run.info.status == "KILLED"
+    assert run.data.tags["checkpoint"].startswith(str(tmp_path / "killed" / "checkpoints" / "step_"))

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from eventsam.metrics_log import append_line
 from eventsam.report.compare import ComparedRun, Score, compare, mean_interval
-from eventsam.report.compare_folders import run_of_folder
+from eventsam.report.compare_folders import run_folders, run_of_folder
 from eventsam.report.compare_page import comparison_html
 from eventsam.report.compare_table import compare_csv, compare_text, lines
+from eventsam.tracking.card import RunCard, write_card
 
 
 def run(name: str, viou: float, seed: int = 0, **parameters: object) -> ComparedRun:
@@ -98,3 +100,21 @@ def test_a_demos_results_carry_their_inputs_and_its_stages_theirs(tmp_path: Path
     assert whole.results["control/hard/viou"] == Score(0.4, pytest.approx(0.3), None)
     assert whole.parameters["fuse.seed"] == 3
     assert run_of_folder(tmp_path / "fuse").results == {"hard/viou": Score(0.5, 0.4, None)}
+
+
+def test_a_sweeps_trials_are_compared_by_their_cards_and_best_validations(tmp_path: Path) -> None:
+    sweep = tmp_path / "designs"
+    for name, rate, values in (("p000", "0.01", (0.2, 0.5, 0.4)), ("p001", "0.02", (0.1, 0.3, float("nan")))):
+        folder = sweep / "trials" / name
+        parameters = {"optimizer.learning_rate": rate, "swept.optimizer.learning_rate": rate,
+                      "monitor.metric": "viou", "monitor.mode": "max"}  # fmt: skip
+        write_card(folder, RunCard("sqlite:///x.db", "x", name, name, parameters=parameters))
+        for step, viou in enumerate(values, 1):
+            append_line(folder / "metrics.jsonl", {"step": step, "val/viou": viou, "val/chamfer": 1 - viou})
+    (sweep / "result.json").write_text(json.dumps({"metric": "viou", "trials": []}))
+    (sweep / "metrics.jsonl").write_text("")
+    found = compare(run_of_folder(folder) for folder in run_folders(sweep))
+    assert [run.name for run in found.runs] == ["p000", "p001"]
+    assert found.differing == ("optimizer.learning_rate",)
+    assert found.runs[0].best == {"viou": Score(0.5), "chamfer": Score(0.5)}
+    assert found.runs[1].best["viou"] == Score(0.3)

@@ -70,6 +70,21 @@ def test_the_best_checkpoints_other_metrics_stand_beside_the_last(open_run: Open
     assert values["samples_per_s"] == pytest.approx(8 / 0.4)
 
 
+def test_one_name_that_mlflow_refuses_takes_no_other_with_it(
+    open_run: OpenRun, store: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    mirror = open_run(parameters={"good": 1, "../bad": 2, "better": ""})
+    for step in range(1, 6):
+        mirror.metrics_log.append({"step": step, "loss": float(step), "odd//name": 1.0, "gate/block_2": 0.5})
+    mirror.finish("FINISHED")
+    run = MlflowClient(store).get_run(mirror.run_id)
+    assert run.data.params == {"good": "1", "better": ""}
+    assert [step for step, _ in history(store, mirror, "gate/block_2")] == [1, 2, 3, 4, 5]
+    assert run.data.metrics.keys() == {"loss", "gate/block_2"}
+    assert "MLflow refused a parameter, ../bad" in caplog.text
+    assert "MLflow refused a number of metrics.jsonl, odd//name" in caplog.text
+
+
 def test_pictures_files_and_folders_are_kept(open_run: OpenRun, store: str, tmp_path: Path) -> None:
     mirror = open_run()
     mirror.picture("a.png", b"\x89PNG", tmp_path / "figures")
