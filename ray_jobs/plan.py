@@ -1,5 +1,6 @@
 """What a recipe will take before it runs: memory, time, checkpoints, reading, and whether a cluster holds it."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from eventsam.optim import AdamW
 from eventsam.spec import REQUIRED, Spec, build, get, replace
 from eventsam.tasks.task import Batch, Task
 from ray_jobs.cluster import Resources
+from ray_jobs.elastic import allowed_sizes
 from ray_jobs.package import survey
 from ray_jobs.plan_devices import Device, NodeType
 from ray_jobs.plan_step import OPTIMIZER_PASSES, BatchOf, ModelSize, StepCost, assumed_batch, cost_of, size_of
@@ -104,6 +106,19 @@ def make_plan(
     if parts.loader is not None and whole:
         _add_reading(plan, reading_of(parts.loader), parts.budget)
     return plan
+
+
+def most_workers(budget: Budget, asked: Resources, nodes: Sequence[NodeType] | None) -> Resources:
+    """Return what is asked with one number of workers: of a range, the most that share a batch and find room.
+
+    Raises:
+        ValueError: no number of the range shares a batch equally.
+    """
+    if not isinstance(asked.num_workers, tuple):
+        return asked
+    sizes = [dataclasses.replace(asked, num_workers=number) for number in allowed_sizes(asked, budget)]
+    fitting = [size for size in sizes if nodes is None or not _room(nodes, size)]
+    return fitting[-1] if fitting else sizes[0]
 
 
 def reading_of(loader: Loader) -> Reading:

@@ -1,6 +1,5 @@
 """`eventsam plan RECIPE`: what a run will take, before anything is started."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,10 @@ Changes = Annotated[list[str] | None, typer.Option("--set", help="Change a recip
 ClusterFile = Annotated[
     Path | None, typer.Option("--cluster", help="A file for `ray up`: its GPUs, all in use unless --workers says.")
 ]
-Workers = Annotated[int | None, typer.Option(min=0, help="Workers; default: the cluster's GPUs, else one.")]
+Workers = Annotated[
+    str | None,
+    typer.Option(help="Workers: a number, or a range as in 1-8, planned at its most; default: the cluster's GPUs."),
+]
 GpusPerWorker = Annotated[float | None, typer.Option(min=0.0, help="GPUs per worker; default: 1 where there are any.")]
 Gpu = Annotated[str | None, typer.Option(help="A10G, A100, H100, ...; default: that of the cluster's instances.")]
 Measure = Annotated[bool, typer.Option("--measure", help="Train a few steps here, and show both numbers.")]
@@ -34,35 +36,36 @@ def plan(
     json_file: JsonFile = None,
 ) -> None:
     """Predict memory, step time, checkpoint and upload size, and epochs per day; exit code 2 where it does not fit."""
-    from ray_jobs.__main__ import changed
-    from ray_jobs.cluster import Resources
-    from ray_jobs.plan import build_parts, make_plan
+    from ray_jobs.__main__ import changed, write_json
+    from ray_jobs.cluster import Resources, parse_workers
+    from ray_jobs.plan import build_parts, make_plan, most_workers
     from ray_jobs.plan_devices import cluster_nodes, this_cpu
     from ray_jobs.plan_table import text_of, to_json
 
     nodes = None if cluster is None else cluster_nodes(cluster)
     gpus = gpus_per_worker if gpus_per_worker is not None else float(gpu is not None or _num_gpus(nodes) > 0)
-    number = workers if workers is not None else int(_num_gpus(nodes) / gpus) if gpus and nodes else 1
-    resources = Resources(number, cpus_per_worker, gpus, threads)
-    device = _gpu(gpu, nodes) if gpus else this_cpu(resources.num_threads)
+    number = parse_workers(workers) if workers is not None else int(_num_gpus(nodes) / gpus) if gpus and nodes else 1
     parts = build_parts(changed(load_recipe(recipe), changes))
+    resources = most_workers(parts.budget, Resources(number, cpus_per_worker, gpus, threads), nodes)
+    device = _gpu(gpu, nodes) if gpus else this_cpu(resources.num_threads)
     project = Path() if Path("ray_jobs/__main__.py").exists() else None
     made = make_plan(parts, resources, device, nodes, project)
+    if isinstance(number, tuple):
+        typer.echo(f"with {resources.num_shares} workers, the most of {workers} that share a batch and find room:")
     typer.echo(text_of(made))
-    record = to_json(made)
+    record = to_json(made) | {"workers": resources.num_shares}
     if measure and not made.problems:
-        record["measured"] = _measured(parts, resources)
-    if json_file is not None:
-        json_file.write_text(json.dumps(record, indent=1))
+        record["measured"] = _measured(parts, resources, made, device)
+    write_json(json_file, record)
     if made.problems:
         raise typer.Exit(BAD_INPUT)
 
 
-def _measured(parts: Any, resources: Any) -> dict[str, Any]:
+def _measured(parts: Any, resources: Any, made: Any, device: Any) -> dict[str, Any]:
     from ray_jobs.plan_measure import measure
     from ray_jobs.plan_table import shown
 
-    here, found = measure(parts, resources)
+    here, found = measure(parts, resources, made, device)
     typer.echo(f"\none worker's share, on {here.name} of this machine:")
     typer.echo(f"{'':<28}{'predicted':>12}{'measured':>12}   measured/predicted")
     for row in found:

@@ -26,10 +26,13 @@ from eventsam import checkpoint
 from eventsam.engine import LocalRun, fit
 from eventsam.loading import Loader
 from eventsam.spec import build, from_json, to_json
+from eventsam.throughput import Pipeline, ReaderCost, readers_needed
 from ray_jobs.cluster import Resources
+from ray_jobs.pipeline import BYTES_PER_BLOCK, SAMPLES_PER_BLOCK
 from ray_jobs.plan import Parts, build_parts, micro_batch, peak_bytes, step_seconds
 from ray_jobs.plan_devices import GPUS, Device, this_cpu
 from ray_jobs.plan_step import cost_of, size_of
+from ray_jobs.plan_table import Plan
 
 NUM_WARMUP = 2
 NUM_STEPS = 6
@@ -63,10 +66,11 @@ class Measured:
     read_s: float | None
 
 
-def measure(parts: Parts, resources: Resources) -> tuple[Device, list[Comparison]]:
+def measure(parts: Parts, resources: Resources, plan: Plan, planned: Device) -> tuple[Device, list[Comparison]]:
     """Train a few steps on one worker's share of a batch, here, and compare with what is predicted for this machine.
 
-    The steps are the engine's own, checkpoint included (in a temporary folder).
+    The steps are the engine's own, checkpoint included (in a temporary folder). What reading costs here says how many
+    cores have to read for one worker: beside the steps measured here, and beside those of the `planned` device.
 
     Raises:
         ValueError: the recipe could not be built, or the steps failed; the reason is shown.
@@ -95,10 +99,22 @@ def measure(parts: Parts, resources: Resources) -> tuple[Device, list[Comparison
         Comparison("checkpoint", size.checkpoint, found.checkpoint_bytes, "bytes"),
         Comparison("first step", None, found.first_step, "s"),
     ]
-    if found.read_s is not None:
+    if found.read_s is not None and parts.loader is not None:
         rows.append(Comparison("reading one sample", None, found.read_s, "s"))
-        rows.append(Comparison("CPUs that read, per worker", None, found.read_s * share / step, "number"))
+        cost = ReaderCost(found.read_s, plan.value("sent per sample"))
+        steps = {"CPUs that read, here": step}
+        if planned.name != here.name:
+            steps[f"CPUs that read, per {planned.name}"] = plan.value("step")
+        rows += [
+            Comparison(name, None, readers_for(cost, share / seconds), "number") for name, seconds in steps.items()
+        ]
     return here, rows
+
+
+def readers_for(cost: ReaderCost, samples_per_s: float) -> int:
+    """Return the reading cores that one trainer of a rate needs, by the model of the pipeline."""
+    samples = max(1, min(SAMPLES_PER_BLOCK, int(BYTES_PER_BLOCK // cost.bytes)))
+    return readers_needed(Pipeline(cost, 1, samples_per_s, samples_per_block=samples))
 
 
 def measured_here(recipe: Any, share: int, num_threads: int) -> Measured:

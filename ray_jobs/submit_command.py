@@ -1,6 +1,7 @@
 """`eventsam submit -- COMMAND` and `eventsam jobs`: run a command of this project on a Ray cluster and watch it."""
 
 import json
+import os
 import shlex
 import sys
 from datetime import UTC, datetime
@@ -8,6 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from eventsam.tracking.card import masked
+
+TRACKING = "MLFLOW_TRACKING_URI"
 
 jobs_app = typer.Typer(help="Jobs that were submitted to a cluster.", no_args_is_help=True)
 
@@ -21,7 +26,10 @@ AllowOpen = Annotated[
     bool, typer.Option("--allow-open-dashboard", help="Submit also where anybody beyond this machine could.")
 ]
 Exclude = Annotated[list[str] | None, typer.Option(help="Leave out what matches, as a line of .gitignore would.")]
-Environment = Annotated[list[str] | None, typer.Option("--env", help="NAME=VALUE for the job's processes.")]
+Environment = Annotated[
+    list[str] | None,
+    typer.Option("--env", help="NAME=VALUE for the job's processes; MLFLOW_TRACKING_URI goes along where it is set."),
+]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's name, as `eventsam submit` printed it.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write what is known of the job to this file.")]
 
@@ -199,10 +207,16 @@ def _project(folder: Path) -> Path:
 
 
 def _variables(assignments: list[str] | None) -> dict[str, str]:
+    """Return what --env says, and the tracking server that commands here would use, so that the job does too.
+
+    One with a password stays here: whoever sees the cluster's dashboard sees a job's variables.
+    """
     for assignment in assignments or []:
         if "=" not in assignment.strip("="):
             raise ValueError(f"--env {assignment!r} has no value; write --env {shlex.quote(assignment)}=VALUE")
-    return dict(assignment.split("=", 1) for assignment in assignments or [])
+    uri = os.environ.get(TRACKING, "")
+    known = {TRACKING: uri} if uri.startswith(("http://", "https://")) and masked(uri) == uri else {}
+    return known | dict(assignment.split("=", 1) for assignment in assignments or [])
 
 
 def _write_json(path: Path | None, value: Any) -> None:

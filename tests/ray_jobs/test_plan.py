@@ -14,7 +14,7 @@ from eventsam.spec import replace
 from ray_jobs import plan_step
 from ray_jobs.__main__ import app
 from ray_jobs.cluster import Resources
-from ray_jobs.plan import Parts, build_parts, make_plan
+from ray_jobs.plan import Parts, build_parts, make_plan, most_workers
 from ray_jobs.plan_devices import GPUS, INSTANCES, Device, cluster_nodes, gpu_named, this_cpu
 from ray_jobs.plan_measure import measure
 from ray_jobs.plan_step import Line, cost_of, size_of
@@ -136,6 +136,17 @@ def test_what_does_not_fit_is_said(parts: Parts, tmp_path: Path) -> None:
         cluster_nodes(tmp_path / "other.yaml")
 
 
+def test_an_elastic_range_is_planned_at_its_most(parts: Parts) -> None:
+    nodes = cluster_nodes(ROOT / "cluster.yaml")
+    # A batch of 12 is shared by 1, 2, 3, 4 and 6; of three GPUs each, four find room.
+    assert most_workers(parts.budget, Resources((1, 8)), None).num_workers == 6
+    assert most_workers(parts.budget, Resources((1, 8), 1, 3), nodes).num_workers == 4
+    assert most_workers(parts.budget, Resources((5, 8), 1, 3), nodes).num_workers == 6  # what does not fit is said
+    assert most_workers(parts.budget, Resources(5), None).num_workers == 5
+    with pytest.raises(ValueError, match="cannot be shared equally by 7 to 8 workers"):
+        most_workers(parts.budget, Resources((7, 8)), None)
+
+
 def test_devices() -> None:
     assert set(INSTANCES.values()) <= set(GPUS)
     with pytest.raises(KeyError, match="did you mean 'A10G'"):
@@ -155,7 +166,8 @@ def test_lines_and_numbers_for_people() -> None:
 
 
 def test_a_warm_up_step_is_held_against_the_prediction(parts: Parts) -> None:
-    here, found = measure(parts, ONE)
+    plan = make_plan(parts, ONE, GPUS["H100"], None, None)
+    here, found = measure(parts, ONE, plan, GPUS["H100"])
     rows = {row.name: row for row in found}
     assert "CPU" in here.name or torch.cuda.is_available()
     assert rows["checkpoint"].ratio == pytest.approx(1, abs=0.2)
@@ -163,7 +175,11 @@ def test_a_warm_up_step_is_held_against_the_prediction(parts: Parts) -> None:
     assert rows["step"].ratio is not None
     assert 0.05 < rows["step"].ratio < 20
     assert rows["memory per worker"].measured >= 0
-    assert rows["reading one sample"].measured > 0
+    read_s = rows["reading one sample"].measured
+    assert read_s > 0
+    # A GPU's faster steps take more readers than this machine's; by the model, never fewer than the plain quotient.
+    assert rows["CPUs that read, per H100"].measured >= 12 / plan.value("step") * read_s
+    assert rows["CPUs that read, per H100"].measured >= rows["CPUs that read, here"].measured >= 1
 
 
 def test_the_command_prints_and_fails_where_it_does_not_fit(root: Path, tmp_path: Path) -> None:
@@ -173,6 +189,9 @@ def test_the_command_prints_and_fails_where_it_does_not_fit(root: Path, tmp_path
     assert result.exit_code == 0, result.output
     assert "8 x A10G" in result.output
     assert json.loads((tmp_path / "plan.json").read_text())["predicted"]["step"]["value"] > 0
+    ranged = CliRunner().invoke(app, [word if word != "8" else "1-8" for word in words[:-1]])
+    assert ranged.exit_code == 0, ranged.output
+    assert ranged.output.startswith("with 8 workers, the most of 1-8 that share a batch and find room:")
     result = CliRunner().invoke(app, words[:-3])  # all 16 GPUs for a batch of 8
     assert result.exit_code == 2
     assert "does not fit: budget.global_batch_size 8" in result.output
