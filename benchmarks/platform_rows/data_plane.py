@@ -8,12 +8,11 @@ import logging
 import math
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.platform_rows.ray_overhead import render
+from benchmarks.platform_rows.ray_overhead import rendered
 from benchmarks.race import Row
 from benchmarks.training_loop import Options, recipe_of, training_loader
 from eventsam.spec import build
@@ -28,22 +27,14 @@ TRAINERS = {"endless": math.inf, "1.4 readers' worth": 1.4}
 
 def rows(quick: bool) -> Iterator[Row]:
     """Measure a reader, predict, stream, compare; then what one GPU of 1000 samples/s would need."""
-    num_samples = 2560 if quick else 12_800
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        render(root, 4 if quick else 24)
-        options = Options("ray", root, True, 1, 1, num_samples, BATCH_SIZE)
-        cost = measure_reader(training_loader(build(recipe_of(options))), 640)
-        log.info("one reader: %s", cost)
-        yield Row("read and represent: seconds of one core (on CPU: peer)", cost.cpu_seconds / cost.seconds, None,
-                  1e3 * cost.seconds, 1e3 * cost.cpu_seconds, "ms")  # fmt: skip
-        yield Row("sample: in the store and on the wire (asked of files: peer)", cost.disk_bytes / cost.bytes, None,
-                  cost.bytes / 1e3, cost.disk_bytes / 1e3, "kB")  # fmt: skip
-        for name, worth in TRAINERS.items():
-            for num_readers in (1, 2):
-                yield _compared(
-                    f"{num_readers} reading CPUs, trainer {name}", cost, num_readers, worth, root, num_samples
-                )
+    num_samples = 2560 if quick else 7680
+    root = rendered(4 if quick else 24)
+    options = Options("ray", root, True, 1, 1, num_samples, BATCH_SIZE)
+    cost = measure_reader(training_loader(build(recipe_of(options))), 640)
+    log.info("one reader: %s", cost)
+    for name, worth in TRAINERS.items():
+        for num_readers in (1, 2):
+            yield _compared(f"{num_readers} reading CPUs, trainer {name}", cost, num_readers, worth, root, num_samples)
     gpu = Pipeline(cost, 1, trainer_rate=1000.0, samples_per_block=SAMPLES_PER_BLOCK)
     needed = readers_needed(gpu)
     yield Row("cores for a GPU of 1000 samples/s (without latency: peer)", 1000 * cost.seconds / needed, None,

@@ -1,7 +1,9 @@
 """Training and reading with Ray and without, on the same cores: samples/s once warm, CPU seconds, seconds to start."""
 
+import atexit
 import json
 import logging
+import shutil
 import statistics
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +52,9 @@ class Case:
 
 def rows(quick: bool) -> Iterator[Row]:
     """Run all cases in turns, several times over, and compare their medians."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        render(root, 4 if quick else 24)
-        trained = measured(root, False, 320 if quick else 1600, 1 if quick else 3)
-        read = measured(root, True, 960 if quick else 6400, 1 if quick else 3)
+    root = rendered(4 if quick else 24)
+    trained = measured(root, False, 320 if quick else 1600, 1 if quick else 3)
+    read = measured(root, True, 960 if quick else 4800, 1 if quick else 2)
     yield from _compared("train stage 0, one torch thread", *trained, GOAL)
     yield from _compared("read its samples alone", *read, None)
     on_ray, plain = trained
@@ -62,13 +63,17 @@ def rows(quick: bool) -> Iterator[Row]:
         yield Row(f"start-up, {phase}", peer / ours if ours else 0.0, None, ours, peer, "s")
 
 
-def render(root: Path, num_objects: int) -> None:
-    """Write a catalog of rendered objects."""
+@cache
+def rendered(num_objects: int) -> Path:
+    """Write a catalog of rendered objects, once for all parts of the table; it goes when this program ends."""
+    root = Path(tempfile.mkdtemp(prefix="platform-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
     sources = procedural_sources(num_objects)
     with ProcessPoolExecutor(2) as pool:
         for name, source in sources.items():
             pool.submit(render_object, name, source, SETTINGS, shard_path(root, name))
     write_catalog(DATASET, root, {"settings": SETTINGS.to_json()})
+    return root
 
 
 def measured(root: Path, alone: bool, num_samples: int, rounds: int) -> tuple[dict[str, Any], dict[str, Any]]:

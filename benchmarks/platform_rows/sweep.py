@@ -10,7 +10,7 @@ from pathlib import Path
 
 import ray
 
-from benchmarks.platform_rows.ray_overhead import render
+from benchmarks.platform_rows.ray_overhead import rendered
 from benchmarks.race import Row, bound_row
 from eventsam.recipe import load_recipe
 from eventsam.spec import replace
@@ -36,8 +36,7 @@ def rows(quick: bool) -> Iterator[Row]:
     options = SweepOptions(num_trials=3 if quick else 8, num_samples=160 if quick else 1600, num_validations=4)
     asked = Asked(concurrent=min(2, os.cpu_count() or 1), threads=1)
     with tempfile.TemporaryDirectory() as place_of, connected(num_cpus=max(LOGICAL_CPUS, asked.num_cpus(1))):
-        render(Path(place_of) / "catalog", 4 if quick else 24)
-        recipe = replace(load_recipe("reconstruct"), "data.root", str(Path(place_of) / "catalog"))
+        recipe = replace(load_recipe("reconstruct"), "data.root", str(rendered(4 if quick else 24)))
         plan, _ = check_builds(make_plan("reconstruct", recipe, load_space("learning_rates"), options))
         placement, folder = place(asked, plan), SweepFolder(Path(place_of) / "sweep")
         with folder.held():
