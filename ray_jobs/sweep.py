@@ -2,18 +2,21 @@
 
 import dataclasses
 import logging
+import math
 import os
 import random
 import shutil
+import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import ray
 from ray import tune
 
+from eventsam.checkpoint import CheckpointWriteError
 from eventsam.provenance import code_hash
 from eventsam.spec import Spec, from_json, to_json
 from ray_jobs.sweep_placement import Asked, Placement
@@ -21,9 +24,9 @@ from ray_jobs.sweep_plan import SEQUENTIAL, Plan, SweepOptions, num_trials, word
 from ray_jobs.sweep_samples import SampleLibrary
 from ray_jobs.sweep_scheduling import make_scheduler, make_search
 from ray_jobs.sweep_search import NamedPoints
-from ray_jobs.sweep_store import ENDED, FAILED, STOPPED, SweepFolder, TrialState, json_differences
+from ray_jobs.sweep_store import ENDED, FAILED, RUNNING, STOPPED, SweepFolder, TrialState, json_differences
 from ray_jobs.sweep_tracking import SweepTracking
-from ray_jobs.sweep_trial import SweepTrial, TrialSettings
+from ray_jobs.sweep_trial import CAUSE, SweepTrial, TrialSettings
 from search_spaces import Space, load_space
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,8 @@ ENVIRONMENT = {
 }
 MAX_FAILURES = 2
 """How often the process of a trial may die; an error of its training is no such death and is not tried again."""
+PROGRESS_S = 30.0
+"""How often the running trials are told, between the ends of trials."""
 
 
 def record_of(plan: Plan, asked: Asked | None = None) -> dict[str, Any]:
@@ -90,6 +95,9 @@ class Watcher(tune.Callback):
     names: tuple[str, ...]
     tracking: SweepTracking | None
     say: Any
+    unwritten: list[str] = field(default_factory=list)
+    """Trials that had no room for their checkpoints: not their fault, so they have not ended."""
+    said_at: float = field(default_factory=time.monotonic)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Ray Tune pickles its callbacks into a record of its own, which is never read."""
@@ -105,10 +113,22 @@ class Watcher(tune.Callback):
         if self.tracking:
             self.tracking.start(self.name_of(trial), trial.config["values"])
 
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Tell now and then how far the running trials are."""
+        if time.monotonic() - self.said_at >= PROGRESS_S:
+            self.said_at = time.monotonic()
+            running = {name: state for name, state in self.folder.states().items() if state.status == RUNNING}
+            self.say("; ".join(f"{name} at {state.samples} samples" for name, state in running.items()))
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write down that a scheduler stopped a trial; one that ended by itself has said so."""
         name = self.name_of(trial)
         if self.folder.trial(name).read_state().status not in ENDED:
+            if cause := trial.last_result.get(CAUSE):
+                self.unwritten.append(f"{name}: {cause}")
+                return
             self.folder.decide(name, STOPPED)
         self._ended(name)
 
@@ -137,6 +157,7 @@ def told(plan: Plan, state: TrialState) -> str:
 def best_score(plan: Plan, states: Mapping[str, TrialState]) -> float | None:
     """Return the best newest score of all trials."""
     scores = [state.score for state in states.values() if state.score is not None and state.status != FAILED]
+    scores = [score for score in scores if math.isfinite(score)]
     return (max if plan.space.mode == "max" else min)(scores, default=None)
 
 
@@ -154,7 +175,7 @@ def run_sweep(
     if not unfinished and num_new <= 0:
         return
     capacity = int(0.4 * ray.cluster_resources().get("object_store_memory", 2**30))
-    library = SampleLibrary.remote(capacity, folder.path)
+    library = SampleLibrary.remote(capacity, folder.path, placement.reader_cpus)
     folder.begin()
     try:
         settings = TrialSettings(
@@ -164,6 +185,8 @@ def run_sweep(
         watcher = Watcher(plan, folder, unfinished, tracking, say)
         _tuner(plan, folder, placement, settings, watcher, num_new).fit()
         say(f"samples: {_counted(library)}")
+        if watcher.unwritten:
+            raise CheckpointWriteError(f"{'; '.join(watcher.unwritten)}. Make room, then go on with --resume")
     finally:
         ray.kill(library)
         shutil.rmtree(folder.path / "ray", ignore_errors=True)
@@ -178,7 +201,7 @@ def _tuner(
     recorded = [trial for trial in folder.trials if trial.log.path.exists()]
     search, space, num_samples = None, {}, 1
     if plan.options.search in SEQUENTIAL:
-        search = NamedPoints(plan, folder, make_search(plan.options.search, plan), names, num_new)
+        search = NamedPoints(plan, folder, make_search(plan.options.search, plan, len(folder.trials)), names, num_new)
         num_samples = len(names) + num_new
     else:
         states = folder.states()
@@ -206,4 +229,5 @@ def _tuner(
 
 def _counted(library: Any) -> str:
     counts = ray.get(library.counts.remote())
-    return f"{counts['read']} blocks read once for {counts['asked']} asked, catalog opened {counts['catalogs']} time(s)"
+    said = f"{counts['read']} blocks read for {counts['asked']} asked, catalog opened {counts['catalogs']} time(s)"
+    return said + (f", {counts['bad']} bad samples (see quarantine/)" if counts["bad"] else "")

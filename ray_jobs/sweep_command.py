@@ -1,6 +1,8 @@
 """`eventsam sweep`: search a space of recipes."""
 
 import dataclasses
+import os
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,9 +22,15 @@ if TYPE_CHECKING:
 
 SCHEDULERS, SEARCHES = ("asha", "pbt", "hyperband", "fifo"), ("random", "grid", "optuna", "bohb")
 EXECUTORS = ("in_trial", "torch_trainer")
+NO_SCORE, PREEMPTED = 1, 143
+"""Exit codes: every trial failed; SIGTERM."""
+STATED = ("changes", "trials", "scheduler", "search", "samples", "validations", "seeds", "search_seed", "metric",
+          "mode", "name")  # fmt: skip
+"""What a sweep states once for all: a resumed one has it from its folder."""
 
 
 def sweep(
+    context: typer.Context,
     recipe: Annotated[str | None, typer.Argument(help=f"One of: {', '.join(recipe_names())}.")] = None,
     space: Annotated[str | None, typer.Argument(help=f"One of: {', '.join(space_names())}.")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="Change a recipe value for all points.")] = None,
@@ -52,12 +60,15 @@ def sweep(
     ),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, print the table, start nothing.")] = False,
     experiment: Annotated[str, typer.Option(help="MLflow experiment.")] = "eventsam",
-    tracking_uri: Annotated[str | None, typer.Option(help="MLflow tracking URI; default: SQLite in --runs.")] = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow tracking URI; default: SQLite in --runs.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the results to this file.")] = None,
 ) -> None:
     """Search a space of recipes with Ray Tune: checked before the start, resumable, with an offline report."""
     from eventsam.catalog import absolute
     from ray_jobs.cluster import LOGICAL_CPUS, connected
+    from ray_jobs.sweep import check_same
     from ray_jobs.sweep_placement import Asked
     from ray_jobs.sweep_plan import SweepOptions, check_builds, make_plan
     from ray_jobs.sweep_store import SweepFolder
@@ -72,16 +83,19 @@ def sweep(
     asked = Asked(concurrent, cpus_per_trial, gpus_per_trial, workers_per_trial, threads, launch)
     if resume is not None:
         folder = SweepFolder(absolute(runs) / resume)
-        given, asked = _resumed(folder, recipe, space, asked)
+        given, asked = _resumed(folder, recipe, space, asked, _on_the_command_line(context))
     else:
         options = SweepOptions(trials, scheduler, search, seeds, samples, validations, search_seed)  # type: ignore[arg-type]
         given = _asked_for(recipe, space, changes, metric, mode, options)
         folder = SweepFolder(absolute(runs) / (name or f"{recipe}-{space}-{datetime.now():%Y%m%d-%H%M%S}"))
-        if folder.exists and not dry_run:
+        if folder.exists:
             raise ValueError(f"{folder.path} holds a sweep already; go on with --resume {folder.path.name}")
     plan, _ = check_builds(make_plan(*given))
-    # A cluster started here has room for what is asked: its CPUs are logical.
-    with connected(num_cpus=max(LOGICAL_CPUS, asked.num_cpus(plan.options.num_seeds))):
+    if folder.exists:
+        check_same(folder, plan)
+    # A cluster started here has room for what is asked, within reason: its CPUs are logical, each with its process.
+    most = 2 * max(LOGICAL_CPUS, os.cpu_count() or 1)
+    with connected(num_cpus=max(LOGICAL_CPUS, min(most, asked.num_cpus(plan.options.num_seeds)))):
         _sweep(plan, folder, asked, Tracking(experiment, tracking_uri), dry_run, json_file)
 
 
@@ -106,24 +120,39 @@ def _asked_for(
     return recipe, stated, dataclasses.replace(found, metric=metric or found.metric, mode=mode or found.mode), options
 
 
-def _resumed(folder: "SweepFolder", recipe: str | None, space: str | None, asked: "Asked") -> tuple[Given, "Asked"]:
+def _on_the_command_line(context: typer.Context) -> dict[str, str]:
+    """Return the options that were given, not left to their defaults: parameter to how it is written."""
+    sources = {str(known.name): (context.get_parameter_source(str(known.name)), known.opts[0]) for known in
+               context.command.params}  # fmt: skip
+    return {name: option for name, (source, option) in sources.items() if source and source.name == "COMMANDLINE"}
+
+
+def _resumed(
+    folder: "SweepFolder", recipe: str | None, space: str | None, asked: "Asked", options_given: Mapping[str, str]
+) -> tuple[Given, "Asked"]:
     """Return what a sweep's folder states; of resources, what is asked for now comes first."""
     from ray_jobs.sweep import stated
-    from ray_jobs.sweep_placement import Asked
 
+    refused = [option for name, option in options_given.items() if name in STATED]
+    if refused:
+        raise ValueError(
+            f"--resume goes on with {folder.path.name} as it was stated: leave {', '.join(refused)} away, or start a "
+            "sweep of another name"
+        )
     name, spec, found, options, before = stated(folder)
     for what, said, held in (("recipe", recipe, name), ("space", space, found.name)):
         if said not in (None, held):
             raise ValueError(f"{folder.path} sweeps the {what} {held!r}, not {said!r}")
-    plain = dataclasses.asdict(Asked())
-    now = {key: value for key, value in dataclasses.asdict(asked).items() if value != plain[key]}
+    written = {*options_given, *(["launch"] if "executor" in options_given else [])}
+    now = {key: value for key, value in dataclasses.asdict(asked).items() if key in written}
     return (name, spec, found, options), dataclasses.replace(before, **now)
 
 
 def _sweep(
     plan: "Plan", folder: "SweepFolder", asked: "Asked", tracking: "Tracking", dry_run: bool, json_file: Path | None
 ) -> None:
-    from ray_jobs.sweep import check_same, record_of
+    from eventsam.checkpoint import LocalStorage
+    from ray_jobs.sweep import record_of
     from ray_jobs.sweep_placement import place
     from ray_jobs.sweep_report import plan_table
 
@@ -131,10 +160,9 @@ def _sweep(
     typer.echo(plan_table(plan, placement))
     if dry_run:
         return
+    LocalStorage(folder.path).probe(0)
     with folder.held():
-        if folder.exists:
-            check_same(folder, plan)
-        else:
+        if not folder.exists:
             folder.write_record(record_of(plan, asked))
         _run(plan, folder, placement, tracking, json_file)
 
@@ -157,15 +185,19 @@ def _run(plan: "Plan", folder: "SweepFolder", placement: Any, tracking: "Trackin
             json_file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(json_file, result_json(report))
         status = "FINISHED"
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as error:  # Ray's handler makes an exit of SIGTERM
         status = "KILLED"
         typer.echo(f"go on with: eventsam sweep --resume {folder.path.name} --runs {folder.path.parent}", err=True)
+        if isinstance(error, SystemExit):
+            raise typer.Exit(PREEMPTED) from None
         raise
     finally:
         mirror.finish(status, pictures, html if pictures else None)  # type: ignore[arg-type]
     typer.echo(result_table(report))
     typer.echo(f"winner:  {report.command}" if report.command else "no trial has a score")
     typer.echo(f"report:  {html} (open it in a browser)")
+    if not report.command:
+        raise typer.Exit(NO_SCORE)
 
 
 def _check_name(what: str, name: str, names: tuple[str, ...]) -> None:

@@ -41,7 +41,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Placement:
-    """How trials are placed: each takes `bundle`; a limit of 0 leaves it to the bundles how many run at once."""
+    """How trials are placed: each takes `bundle`; a limit of 0 leaves it to the bundles how many run at once.
+
+    Their samples are read by tasks of `reader_cpus` each, for which the bundles leave room.
+    """
 
     asked: Asked
     concurrent: int
@@ -49,6 +52,7 @@ class Placement:
     limit: int
     resources: Resources
     words: str
+    reader_cpus: float = 1.0
 
     @property
     def factory(self) -> PlacementGroupFactory:
@@ -68,20 +72,20 @@ def place(asked: Asked, plan: Plan) -> Placement:
 
 def _in_trial(asked: Asked, plan: Plan, nodes: Sequence[dict[str, float]]) -> Placement:
     cpus, gpus = asked.cpus_per_trial, asked.gpus_per_trial
-    fit = _slots(nodes, cpus, gpus)
+    fit = _slots(nodes, cpus, gpus, spare=1.0)
     concurrent = asked.concurrent or max(1, min(fit, plan.num_trials, _real_cpus(cpus)))
     needs = f"{concurrent} trials x {cpus} CPU + 1 CPU for reading = {concurrent * cpus + 1} CPUs"
     needs += f" and {concurrent} x {gpus} GPU = {concurrent * gpus} GPUs" if gpus else ""
     if concurrent > fit:
         raise ValueError(f"{needs}, but the cluster has {_sum(nodes)}, where {fit} such trials fit")
-    # Wider bundles keep the number of trials at `concurrent` without a limit of Ray Tune's own: that one would count
-    # trials that a scheduler has paused, and would end processes that the next trial could have used.
-    wide = max(cpu for cpu in _widths(nodes, cpus) if _slots(nodes, cpu, gpus) >= concurrent)
-    limit = 0 if _slots(nodes, wide, gpus) == concurrent or plan.options.scheduler in PAUSING else concurrent
+    # HyperBand and population based training wait for trials that are paused: those must not count against a limit.
+    pausing = plan.options.scheduler in PAUSING
+    wide, reader_cpus = _width(nodes, cpus, gpus, concurrent, pausing)
+    limit = 0 if pausing or _slots(nodes, wide, gpus) == concurrent else concurrent
     bundle = {"CPU": wide} | ({"GPU": gpus} if gpus else {})
-    threads = asked.threads or max(1, (os.cpu_count() or 1) // concurrent)
+    resources = Resources(0, cpus, gpus, asked.threads or _threads(concurrent, wide))
     words = f"{needs}; the cluster has {_sum(nodes)}"
-    return Placement(asked, concurrent, bundle, limit, Resources(0, cpus, gpus, threads), words)
+    return Placement(asked, concurrent, bundle, limit, resources, words, reader_cpus)
 
 
 def _torch_trainer(asked: Asked, plan: Plan, nodes: Sequence[dict[str, float]]) -> Placement:
@@ -103,31 +107,57 @@ def _torch_trainer(asked: Asked, plan: Plan, nodes: Sequence[dict[str, float]]) 
         raise ValueError(f"{needs}, but the cluster has {_sum(nodes)}{all_at_once if paused else ''}")
     # The trial's own process only listens: no CPU that its workers could wait for.
     bundle = {"node:__internal_head__": 0.001}
-    resources = Resources(asked.workers_per_trial, asked.cpus_per_trial, asked.gpus_per_trial, asked.threads)
+    threads = asked.threads or _threads(concurrent * fits, asked.cpus_per_trial)
+    resources = Resources(asked.workers_per_trial, asked.cpus_per_trial, asked.gpus_per_trial, threads)
     words = f"{needs}; the cluster has {_sum(nodes)}"
     return Placement(asked, concurrent, bundle, 0 if paused else concurrent, resources, words)
 
 
-def _slots(nodes: Sequence[dict[str, float]], cpus: float, gpus: float) -> int:
-    """Return how many trials fit beside one CPU for the readers, on the node that has the most."""
-    total = 0
+def _slots(nodes: Sequence[dict[str, float]], cpus: float, gpus: float, spare: float = 0.0) -> int:
+    """Return how many trials fit, beside `spare` CPUs for the readers on the node that has the most."""
     largest = max(range(len(nodes)), key=lambda number: nodes[number].get("CPU", 0.0))
-    for number, node in enumerate(nodes):
-        have = node.get("CPU", 0.0) - (1.0 if number == largest else 0.0)
-        slots = have / cpus
-        if gpus:
-            # A GPU holds whole trials where they need parts of it.
-            slots = min(slots, int(node.get("GPU", 0.0)) * int(1 / gpus) if gpus <= 1 else node.get("GPU", 0.0) / gpus)
-        total += max(0, int(slots + 1e-9))
-    return total
+    return sum(_on_node(node, cpus, gpus, spare if number == largest else 0.0) for number, node in enumerate(nodes))
 
 
-def _widths(nodes: Sequence[dict[str, float]], least: float) -> list[float]:
-    """Return the CPUs per trial worth trying: shares of every node's, and the least that will do."""
-    widths = {least}
-    for have in {node.get("CPU", 0.0) - spare for node in nodes for spare in (0.0, 1.0)}:
-        widths |= {math.floor(have / parts * 1000) / 1000 for parts in range(1, int(have / least) + 1)}
-    return [width for width in widths if width >= least]
+def _on_node(node: dict[str, float], cpus: float, gpus: float, spare: float = 0.0) -> int:
+    slots = (node.get("CPU", 0.0) - spare) / cpus
+    if gpus:
+        # A GPU holds whole trials where they need parts of it.
+        slots = min(slots, int(node.get("GPU", 0.0)) * int(1 / gpus) if gpus <= 1 else node.get("GPU", 0.0) / gpus)
+    return max(0, int(slots + 1e-9))
+
+
+def _width(
+    nodes: Sequence[dict[str, float]], least: float, gpus: float, concurrent: int, unlimited: bool
+) -> tuple[float, float]:
+    """Return the CPUs that a trial's bundle takes, and those that are left for each reader.
+
+    The narrowest bundle of which no more than `concurrent` fit, where there is one, keeps their number without a limit
+    of Ray Tune's own: that one counts paused trials too, and ends processes that the next trial could have used. Some
+    CPU is always left, where trials are `unlimited` also at the price of fewer at once: readers that get none are
+    waited for in silence.
+    """
+    widths = {least: _left(nodes, least, gpus)}
+    for have in {node.get("CPU", 0.0) for node in nodes}:
+        for parts in range(2, int(have / least) + 1):
+            width = math.floor(have / parts * 1000 + 1) / 1000  # one part less fits
+            widths[width] = _left(nodes, width, gpus)
+    roomy = [width for width, left in widths.items() if left > 0]
+    enough = [width for width in roomy if _slots(nodes, width, gpus) >= concurrent]
+    wide = max(enough, default=min(roomy) if unlimited and roomy else least)
+    return wide, min(1.0, widths[wide]) or 1.0
+
+
+def _left(nodes: Sequence[dict[str, float]], width: float, gpus: float) -> float:
+    """Return the most CPUs, in whole thousandths, that full nodes leave to readers on one of them."""
+    return max(
+        math.floor((node.get("CPU", 0.0) - _on_node(node, width, gpus) * width) * 1000 + 1e-6) / 1000 for node in nodes
+    )
+
+
+def _threads(places: int, cpus: float) -> int:
+    """Return the torch threads of each of so many processes: this machine's cores shared, or a cluster's CPUs."""
+    return max(1, int(cpus) if os.environ.get("RAY_ADDRESS") else (os.cpu_count() or 1) // places)
 
 
 def _real_cpus(cpus_per_trial: float) -> int:

@@ -37,7 +37,8 @@ class SweepOptions:
     """How a space is searched.
 
     `num_trials` 0 is 8, or all points of a grid. `num_samples` 0 leaves the recipe's own budget. A trial is validated
-    `num_validations` times, evenly, unless the recipe states `budget.validate_every`.
+    about `num_validations` times, evenly, unless the recipe states `budget.validate_every`; nine of them let ASHA,
+    which keeps one trial in `reduction`, decide after a ninth and a third of the budget.
     """
 
     num_trials: int = 0
@@ -45,7 +46,7 @@ class SweepOptions:
     search: Search = "random"
     num_seeds: int = 1
     num_samples: int = 0
-    num_validations: int = 8
+    num_validations: int = 9
     search_seed: int = 0
     reduction: int = 3
 
@@ -150,7 +151,7 @@ def budgeted(recipe: Spec, options: SweepOptions) -> Spec:
     if options.num_samples:
         recipe = replace(recipe, "budget.num_samples", options.num_samples)
     steps = math.ceil(get(recipe, "budget.num_samples") / get(recipe, "budget.global_batch_size"))
-    every = get(recipe, "budget.validate_every") or max(1, steps // options.num_validations)
+    every = get(recipe, "budget.validate_every") or max(1, round(steps / options.num_validations))
     recipe = replace(recipe, "budget.validate_every", every)
     # Where a scheduler may pause a trial or clone it, there is a checkpoint of that very step.
     return replace(recipe, "budget.checkpoint_every", every)

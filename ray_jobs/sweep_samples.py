@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from datasets_catalog import load_dataset
 from eventsam.catalog import Catalog, open_catalog
 from eventsam.loading import Data, Loader, make_loader
-from eventsam.quarantine import Quarantine
+from eventsam.quarantine import Quarantine, read_entries
 from eventsam.spec import build, from_json
 
 SAMPLES_PER_BLOCK = 64
@@ -53,7 +53,7 @@ class Opened:
     bytes_per_sample: int
 
 
-@ray.remote(num_cpus=1)
+@ray.remote(retry_exceptions=[OSError])
 def read_block(opened: Opened, number: int) -> dict[str, NDArray[Any]]:
     """Return the samples of one block of positions."""
     first = number * opened.samples_per_block
@@ -62,13 +62,14 @@ def read_block(opened: Opened, number: int) -> dict[str, NDArray[Any]]:
 
 @ray.remote(num_cpus=0, max_restarts=3, max_task_retries=3)
 class SampleLibrary:
-    """Opens each catalog once and has each block read once, keeping up to `capacity` bytes of them.
+    """Opens each catalog once and has each block read once, by `reader_cpus`, keeping up to `capacity` bytes of them.
 
     Bad samples are listed below `folder`, and up to the recipe's `data.max_bad_share` of them have stand-ins.
     """
 
-    def __init__(self, capacity: int, folder: Path) -> None:
+    def __init__(self, capacity: int, folder: Path, reader_cpus: float) -> None:
         self.folder = folder
+        self.read = read_block.options(num_cpus=reader_cpus)
         self.capacity, self.used, self.num_read, self.num_asked = capacity, 0, 0, 0
         self.catalogs: dict[tuple[str, str], Catalog] = {}
         self.opened: dict[str, Any] = {}
@@ -100,15 +101,16 @@ class SampleLibrary:
             (opened,), num_bytes = self.open(selection), self.opened[selection.key][1]
             self.num_read += 1
             self.used += num_bytes
-            self.blocks[key] = (read_block.remote(opened, number), num_bytes)
+            self.blocks[key] = (self.read.remote(opened, number), num_bytes)
             while self.used > self.capacity and len(self.blocks) > 1:
                 self.used -= self.blocks.popitem(last=False)[1][1]
         self.blocks.move_to_end(key)
         return [self.blocks[key][0]]
 
     def counts(self) -> dict[str, int]:
-        """Return how many blocks were asked for and how many had to be read."""
-        return {"asked": self.num_asked, "read": self.num_read, "catalogs": len(self.catalogs)}
+        """Return how many blocks were asked for, how many had to be read, and how many bad samples were found."""
+        names = {entry.sample_id for key in self.opened for entry in read_entries(self.folder / "quarantine" / key)}
+        return {"asked": self.num_asked, "read": self.num_read, "catalogs": len(self.catalogs), "bad": len(names)}
 
 
 @dataclass

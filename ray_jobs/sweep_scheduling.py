@@ -102,8 +102,10 @@ def make_scheduler(plan: Plan, name_of: Callable[[Any], str], recorded: Sequence
     )
 
 
-def make_search(kind: str, plan: Plan) -> Searcher:
+def make_search(kind: str, plan: Plan, num_known: int = 0) -> Searcher:
     """Return Ray Tune's searcher over the plan's space.
+
+    Its seed depends on how many points are known, so that a resumed search does not draw them all again.
 
     Raises:
         ValueError: a package that it needs is not installed; the command that installs it is given.
@@ -111,17 +113,18 @@ def make_search(kind: str, plan: Plan) -> Searcher:
     lacking = [name for name in EXTRAS[kind] if importlib.util.find_spec(name) is None]
     if lacking:
         raise ValueError(f"--search {kind} needs {', '.join(lacking)}: pip install {' '.join(EXTRAS[kind])}")
+    seed = plan.options.search_seed + num_known
     searcher: Searcher
     if kind == "optuna":
         import optuna
         from ray.tune.search.optuna import OptunaSearch
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        searcher = OptunaSearch(seed=plan.options.search_seed)
+        searcher = OptunaSearch(seed=seed)
     else:
         from ray.tune.search.bohb import TuneBOHB
 
-        searcher = TuneBOHB(seed=plan.options.search_seed)
+        searcher = TuneBOHB(seed=seed)
     searcher.set_search_properties(SCORE, plan.space.mode, tune_space(plan.space))
     return searcher
 

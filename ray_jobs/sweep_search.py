@@ -1,6 +1,7 @@
 """A search that learns from results, wrapped so that points have names, are written down, and are never run twice."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -102,7 +103,7 @@ class NamedPoints(Searcher):
 
     def _answer_again(self, inner_id: str, values: Mapping[str, Drawn]) -> None:
         state = self.folder.states()[self.known[self.plan.point(values).hash]]
-        if state.score is None:
+        if state.score is None or not math.isfinite(state.score):
             self.inner.on_trial_complete(inner_id, error=True)
         else:
             self.inner.on_trial_complete(inner_id, result={SCORE: state.score})
@@ -111,7 +112,7 @@ class NamedPoints(Searcher):
 def _retell(inner: Searcher, states: Mapping[str, TrialState]) -> None:
     """Tell a fresh search what the trials of a resumed sweep reached."""
     for name, state in states.items():
-        if state.status in ENDED and state.score is not None:
+        if state.status in ENDED and state.score is not None and math.isfinite(state.score):
             try:
                 inner.add_evaluated_point(dict(state.values), state.score, error=state.status == FAILED)
             except NotImplementedError:

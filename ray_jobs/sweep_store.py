@@ -72,6 +72,10 @@ class TrialFolder:
         """Return the run folder of one seed; every clone of another trial's weights starts a new one."""
         return self.path / (f"seed_{seed}" if generation == 0 else f"seed_{seed}_clone_{generation}")
 
+    def fit_folders(self) -> list[tuple[Path, int]]:
+        """Return the run folders of all seeds so far, each with how many clones came before it."""
+        return [(path, int(path.name.partition("_clone_")[2] or 0)) for path in sorted(self.path.glob("seed_*"))]
+
     def write_point(self, values: Mapping[str, Drawn]) -> None:
         """Record the values drawn for this point, unless they are recorded."""
         self.path.mkdir(parents=True, exist_ok=True)

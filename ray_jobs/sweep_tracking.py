@@ -10,11 +10,12 @@ from typing import Any
 from eventsam.metrics_log import MetricsLog
 from eventsam.recipe import recipe_hash
 from eventsam.spec import flatten
+from eventsam.tracking.mark import waiting
 from eventsam.tracking.mirror import MlflowMirror
-from eventsam.tracking.outbox import Status
+from eventsam.tracking.outbox import Outbox, Status
 from eventsam.tracking.parameters import changes_of, note_of, parameters_of
 from ray_jobs.sweep_plan import Plan
-from ray_jobs.sweep_store import FAILED, SweepFolder, TrialState
+from ray_jobs.sweep_store import ENDED, FAILED, SweepFolder, TrialState
 from ray_jobs.tracked import Tracking
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class SweepTracking:
         self.parent = tracking.open(folder.path, parameters | flatten(plan.recipe), tags)
         self.tracking = dataclasses.replace(tracking.under(self.parent), tags={"sweep": folder.path.name})
         self.children: dict[str, MlflowMirror] = {}
+        self.ended_before = [name for name, state in folder.states().items() if state.status in ENDED]
         # The end of a run waits for its server; nobody waits for that but this one thread.
         self._ends = ThreadPoolExecutor(1, "mlflow-ends")
 
@@ -64,7 +66,15 @@ class SweepTracking:
         self._ends.submit(mirror.finish, status, END_S)
 
     def finish(self, status: Status, pictures: Mapping[str, bytes], html: Path | None) -> None:
-        """Write the report's pictures and page, then the parent's end."""
+        """Write the report's pictures and page, then the parent's end.
+
+        Trials that had ended when the driver was killed may have told nobody: that is made up for.
+        """
+        states = self.folder.states()
+        for name in self.ended_before:
+            place = self.folder.trial(name).path
+            if waiting(place, self.parent.uri) or Outbox(place).last_status() not in ("FINISHED", "FAILED"):
+                self.end(name, states[name], None, 0)
         for mirror in self.children.values():
             self._ends.submit(mirror.finish, "KILLED", END_S)
         for name, png in pictures.items():

@@ -18,6 +18,7 @@ from ray.exceptions import RayError, RayTaskError
 from scipy.special import stdtrit
 
 from eventsam import checkpoint
+from eventsam.checkpoint import CheckpointWriteError
 from eventsam.metrics_log import MetricsLog
 from eventsam.spec import Spec, from_json, get, replace
 from eventsam.unknown_name import unknown_name
@@ -87,6 +88,8 @@ class SweepTrial(tune.Trainable):
         except Exception as error:
             if isinstance(error, RayError) and not isinstance(error, RayTaskError):
                 raise  # a node or the sample library is away: Ray Tune starts this trial again
+            if isinstance(error, CheckpointWriteError):
+                return {**self._result(done=True), CAUSE: str(error)}  # no room: it has not ended, and can be resumed
             return self._fail(error)  # the sweep goes on without this trial
         return self._report(said, time.monotonic() - started)
 
@@ -209,9 +212,11 @@ class SweepTrial(tune.Trainable):
     def _times(self) -> dict[str, float]:
         """Return the seconds that all seeds of all generations spent in steps and waiting for data."""
         train = wait = 0.0
-        for log_file in self.place.path.glob("seed_*/metrics.jsonl"):
-            last = 0.0
-            for record in MetricsLog(log_file).read():
+        # A clone starts where the trial was that it took its weights from: the steps before were that one's.
+        starts = [0.0, *(happened["samples"] / self.batch_size for happened in self.state.history)]
+        for folder, generation in self.place.fit_folders():
+            last = starts[generation]
+            for record in MetricsLog(folder / "metrics.jsonl").read():
                 if "step_s" in record:
                     train += record["step_s"] * max(0.0, record["step"] - last)
                     wait += record["data_wait_s"] * max(0.0, record["step"] - last)

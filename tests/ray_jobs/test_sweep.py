@@ -176,6 +176,7 @@ def test_mlflow_has_a_parent_and_a_child_per_trial(swept: tuple[Plan, Path, list
     assert parent.data.metrics["best/viou"] == max(child.data.metrics.get("score", 0.0) for child in children)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_resumed_sweep_goes_on_from_checkpoints_and_leaves_the_ended_alone(
     swept: tuple[Plan, Path, list[str]], tmp_path: Path
@@ -223,8 +224,8 @@ def test_a_changed_sweep_is_refused_with_the_difference(swept: tuple[Plan, Path,
         check_same(SweepFolder(path), other)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_points_score_is_the_mean_over_its_seeds(root: Path, tmp_path: Path) -> None:
     options = SweepOptions(scheduler="fifo", search="grid", num_seeds=2, num_samples=48, num_validations=2)
     plan = planned(root, options, Choice((2e-3, 8e-3)))
@@ -254,6 +255,7 @@ def test_a_points_score_is_the_mean_over_its_seeds(root: Path, tmp_path: Path) -
     assert losses(tmp_path / "seeds" / "trials" / "p000" / "seed_0") == plain_losses(recipe, tmp_path / "alone")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_population_based_training_copies_everything(root: Path, tmp_path: Path) -> None:
     options = SweepOptions(num_trials=4, scheduler="pbt", num_samples=96, num_validations=4)
@@ -280,6 +282,7 @@ def test_population_based_training_copies_everything(root: Path, tmp_path: Path)
     wait_for_release()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_trial_without_room_for_checkpoints_has_not_failed(root: Path, tmp_path: Path) -> None:
     options = SweepOptions(scheduler="fifo", search="grid", num_samples=48, num_validations=2)
@@ -295,6 +298,7 @@ def test_a_trial_without_room_for_checkpoints_has_not_failed(root: Path, tmp_pat
     assert {state.status for state in folder.states().values()} == {FINISHED}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_fusion_designs_share_what_the_teacher_says(root: Path, tmp_path: Path) -> None:
     recipe = small_fuse(root, tmp_path, **{"budget.num_samples": 48})

@@ -132,9 +132,26 @@ NODES = [{"CPU": 4.0}]
 def test_trials_get_as_much_as_keeps_their_number(root: Path) -> None:
     plan = make_plan("reconstruct", small_recipe("reconstruct", root), small_space(), SweepOptions())
     two = sweep_placement._in_trial(Asked(concurrent=2), plan, NODES)
-    assert (two.bundle, two.limit) == ({"CPU": 1.5}, 0)
+    assert (two.bundle, two.limit) == ({"CPU": 1.334}, 0)
     with pytest.raises(ValueError, match=r"4 trials x 1.0 CPU \+ 1 CPU for reading = 5.0 CPUs, but the cluster"):
         sweep_placement._in_trial(Asked(concurrent=4), plan, NODES)
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "pbt", "hyperband"])
+@pytest.mark.parametrize("cpus", [(2,), (3,), (4,), (8,), (64,), (4, 4), (2, 16)])
+def test_readers_always_find_a_cpu(scheduler: str, cpus: tuple[int, ...], root: Path) -> None:
+    """However many trials Ray places by their bundles alone, a reader has room beside them."""
+    options = SweepOptions(12, scheduler=scheduler)  # type: ignore[arg-type]
+    plan = make_plan("reconstruct", small_recipe("reconstruct", root), load_space("learning_rates"), options)
+    nodes = [{"CPU": float(count)} for count in cpus]
+    for concurrent in range(1, sum(cpus)):
+        placed = sweep_placement._in_trial(Asked(concurrent), plan, nodes)
+        width, left = placed.bundle["CPU"], placed.limit or 2**31
+        for node in sorted(nodes, key=lambda node: node["CPU"]):
+            trials = min(left, int(node["CPU"] / width + 1e-9))
+            left, node["CPU"] = left - trials, node["CPU"] - trials * width
+        assert max(node["CPU"] for node in nodes) >= placed.reader_cpus - 1e-9 > 0
+        nodes = [{"CPU": float(count)} for count in cpus]
 
 
 def test_gpus_hold_whole_trials(root: Path) -> None:

@@ -5,21 +5,28 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
-from sweep_support import small_space
+import ray
+from sweep_support import small_fuse, small_space
 from tests_support import render_small, small_recipe
 
 from eventsam.metrics_log import MetricsLog
+from eventsam.spec import get
 from ray_jobs import sweep_scheduling
 from ray_jobs.sweep import record_of, run_sweep
 from ray_jobs.sweep_placement import Asked, place
 from ray_jobs.sweep_plan import Plan, SweepOptions, check_builds, make_plan
 from ray_jobs.sweep_scheduling import Asha, Named, make_search, tune_space
-from ray_jobs.sweep_store import ENDED, FAILED, FINISHED, SweepFolder
+from ray_jobs.sweep_search import NamedPoints
+from ray_jobs.sweep_store import ENDED, FAILED, FINISHED, SweepFolder, TrialState
 from ray_jobs.sweep_trial import CAUSE, SCORE, TIME
 from search_spaces import Choice, Range, Space, load_space, space_names
 
@@ -89,6 +96,45 @@ def test_a_search_without_its_package_says_how_to_install_it(
         make_search(kind, plan)
 
 
+@pytest.mark.parametrize("kind", ["optuna", "bohb"])
+def test_a_resumed_search_suggests_new_points_under_new_names(kind: str, root: Path, tmp_path: Path) -> None:
+    pytest.importorskip({"optuna": "optuna", "bohb": "hpbandster"}[kind])
+    scheduler = "hyperband" if kind == "bohb" else "asha"
+    plan = planned(root, SweepOptions(30, search=kind, scheduler=scheduler))  # type: ignore[arg-type]
+    folder = SweepFolder(tmp_path)
+    for number in range(25):
+        values = plan.space.draw(np.random.default_rng(number))
+        folder.trial(f"p{number:03d}").write_point(values)
+        score = float("nan") if number == 3 else number / 25
+        folder.trial(f"p{number:03d}").write_state(TrialState(FINISHED, values, 96, score))
+    search = NamedPoints(plan, folder, make_search(kind, plan, 25), (), 5)
+    names = []
+    for number in range(5):
+        suggested = search.suggest(f"trial_{number}")
+        assert isinstance(suggested, dict)
+        names.append(suggested["point"])
+        assert plan.point(suggested["values"]).hash not in {plan.point(t.read_point()).hash for t in folder.trials[:25]}
+    assert names == [f"p{number:03d}" for number in range(25, 30)]
+    assert search.suggest("trial_5") == NamedPoints.FINISHED
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("scheduler", ["hyperband", "pbt"])
+def test_a_failing_trial_holds_no_other_up(scheduler: str, root: Path, tmp_path: Path) -> None:
+    space = small_space({"optimizer.learning_rate": Choice((2e-3, 4e-3, 8e-3, 1e30))})
+    options = SweepOptions(4, scheduler=scheduler, num_samples=96, num_validations=4)  # type: ignore[arg-type]
+    plan, folder = planned(root, options, space), SweepFolder(tmp_path / "failing")
+    folder.write_record(record_of(plan))
+    run_sweep(plan, folder, place(Asked(2, threads=1), plan), None)
+    states = folder.states()
+    assert all(state.status in ENDED for state in states.values())
+    (failed,) = (state for state in states.values() if state.status == FAILED)
+    assert failed.values["optimizer.learning_rate"] == "1e+30"
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
@@ -146,15 +192,44 @@ def test_asha_stops_launches_and_their_resources_come_back(root: Path, tmp_path:
     plan = planned(root, options, space)
     folder = SweepFolder(tmp_path / "launches")
     folder.write_record(record_of(plan))
-    run_sweep(plan, folder, place(Asked(1, 0.5, launch=True, threads=1), plan), None)
+    ended: list[float] = []
+    with free_cpus() as free:
+        run_sweep(
+            plan,
+            folder,
+            place(Asked(1, 0.5, launch=True, threads=1), plan),
+            None,
+            lambda line: ended.append(time.time()),
+        )
+        assert wait_for_release() < 15
     assert all(state.status in ENDED for state in folder.states().values())
-    assert wait_for_release() < 15
+    # Between trials too: all CPUs were free at some moment after each one's end.
+    for stamp in ended[:4]:
+        assert any(stamp <= moment <= stamp + 15 and cpus == ray.cluster_resources()["CPU"] for moment, cpus in free)
+
+
+@contextmanager
+def free_cpus() -> Iterator[list[tuple[float, float]]]:
+    """Write down, many times a second, when how many CPUs of the cluster are free."""
+    samples: list[tuple[float, float]] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.05):
+            samples.append((time.time(), ray.available_resources().get("CPU", 0.0)))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        over.set()
+        thread.join()
 
 
 SMALL = [
-    "--set", "task.model.preset=micro", "--set", "task.model.image_size=32", "--set", "task.model.resolution=8",
-    "--set", "data.prepare.0.resolution=8", "--set", "data.prepare.2.height=32", "--set", "data.prepare.2.width=32",
-    "--set", "budget.global_batch_size=12", "--set", "budget.log_every=1",
+    "--set", "task.num_heads=2", "--set", "data.prepare.0.resolution=8", "--set", "data.prepare.2.height=32",
+    "--set", "data.prepare.2.width=32", "--set", "budget.global_batch_size=12", "--set", "budget.log_every=1",
 ]  # fmt: skip
 
 
@@ -180,7 +255,10 @@ def kill_tree(process: subprocess.Popen[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_killed_driver_loses_no_finished_trial(root: Path, tmp_path: Path) -> None:
-    arguments = ["reconstruct", "learning_rates", "--set", f"data.root={root}", *SMALL, "--runs", str(tmp_path),
+    stages = get(small_fuse(root, tmp_path / "stages"), "task")
+    arguments = ["fuse", "fusion_designs", "--set", f"data.root={root}", *SMALL, "--runs", str(tmp_path),
+                 "--set", f"task.reconstructor.checkpoint={get(stages, 'reconstructor.checkpoint')}",
+                 "--set", f"task.event_embedder.checkpoint={get(stages, 'event_embedder.checkpoint')}",
                  "--trials", "6", "--samples", "240", "--validations", "4"]  # fmt: skip
     dry = sweep_command(*arguments, "--name", "dry", "--dry-run")
     table, error = dry.communicate(timeout=200)
@@ -205,13 +283,9 @@ def test_a_killed_driver_loses_no_finished_trial(root: Path, tmp_path: Path) -> 
     after = folder.states()
     assert {name: after[name] for name in ended} == ended
     assert all(state.status in ENDED for state in after.values())
-    assert "eventsam train reconstruct --set" in output
+    assert "eventsam train fuse --set" in output
     assert json.loads((tmp_path / "out.json").read_text())["winner"] in after
     assert (folder.path / "report.html").exists()
-    refused = sweep_command("reconstruct", "fusion_designs", "--resume", "killed", "--runs", str(tmp_path))
-    _, error = refused.communicate(timeout=100)
-    assert refused.returncode == 2
-    assert "sweeps the space 'learning_rates', not 'fusion_designs'" in error
 
 
 @pytest.mark.ray
@@ -230,8 +304,6 @@ def test_a_killed_trial_goes_on_in_another_process(root: Path, tmp_path: Path) -
                 killed.append(int(holder.split()[1]))
                 os.kill(killed[0], signal.SIGKILL)
             time.sleep(0.02)
-
-    import threading
 
     scores = []
     for name in ("calm", "kill"):
