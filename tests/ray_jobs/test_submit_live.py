@@ -68,7 +68,7 @@ def free_ports(number: int) -> list[int]:
 
 
 @contextmanager
-def running_head(host: str, **authentication: str) -> Iterator[Head]:
+def running_head(host: str, **started_with: str) -> Iterator[Head]:
     # Ray's sockets have long names in it, and the system allows them 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="esj", dir="/tmp"))
     gcs, dashboard, agent, metrics, client = free_ports(5)
@@ -81,13 +81,13 @@ def running_head(host: str, **authentication: str) -> Iterator[Head]:
              "--node-ip-address=127.0.0.1", f"--dashboard-host={host}", f"--dashboard-port={dashboard}",
              f"--dashboard-agent-listen-port={agent}", f"--metrics-export-port={metrics}",
              f"--ray-client-server-port={client}", "--object-store-memory=200000000", f"--temp-dir={folder / 'ray'}"],
-            stdout=log, stderr=log, env=environment | authentication,
+            stdout=log, stderr=log, env=environment | started_with,
         )  # fmt: skip
     try:
         address = f"http://127.0.0.1:{dashboard}"
         wait_for(address, process, folder / "head.log")
         # The user's side is told where the token is, never what it is for.
-        token = {name: value for name, value in authentication.items() if name == "RAY_AUTH_TOKEN_PATH"}
+        token = {name: value for name, value in started_with.items() if name == "RAY_AUTH_TOKEN_PATH"}
         yield Head(address, environment | token)
     finally:
         process.terminate()
@@ -114,7 +114,8 @@ def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     token = tmp_path_factory.mktemp("token") / "token"
     token.write_text(secrets.token_hex(32))
-    with running_head("127.0.0.1", RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token)) as found:
+    authentication = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    with running_head("127.0.0.1", **authentication, EVENTSAM_CLUSTER_GROWS_TO="CPU=8,GPU=2") as found:
         yield found
 
 
@@ -143,6 +144,14 @@ def test_bad_input_comes_back_as_exit_code_two(head: Head, tmp_path: Path) -> No
     code, output, error = head.submit("--", "report", str(tmp_path / "nothing"))
     assert code == 2, error
     assert "holds neither a demo's report nor a run's metrics.jsonl" in output
+
+
+def test_what_the_head_says_of_its_autoscaler_reaches_a_job(head: Head, tmp_path: Path) -> None:
+    root = render_small(tmp_path / "catalog", 6)
+    words = ("train", "reconstruct", "--runs", str(tmp_path / "runs"), "--set", f"data.root={root}", *SMALL)
+    code, output, error = head.submit("--", *words, "--workers", "3", "--gpus-per-worker", "1")
+    assert code == 2, output + error
+    assert "3 workers x 1 GPU = 3 GPUs, but the cluster has 0 and grows to 2" in output
 
 
 def test_other_versions_than_pinned_stop_the_job(head: Head) -> None:
