@@ -15,13 +15,14 @@ class PointmapEmbedder(Freezable):
 
     Released sizes: point_width 512, input_size 256, window 8, 16 heads, giving 1024 tokens. Pixels without three finite
     coordinates are replaced by one learned vector. Parameter names follow the released checkpoint; its projection
-    net is `projection` here. Raises ValueError where the window does not divide the input size.
+    net is `projection` here, and left out with a `width` of None: tokens then have `point_width`. Raises ValueError
+    where the window does not divide the input size.
     """
 
     def __init__(
         self,
         point_width: int,
-        width: int,
+        width: int | None,
         input_size: int = 256,
         window: int = 8,
         num_heads: int = 16,
@@ -30,7 +31,7 @@ class PointmapEmbedder(Freezable):
         super().__init__()
         if input_size % window:
             raise ValueError(f"input_size {input_size} is not divisible by the window {window}")
-        self.width, self.input_size, self.window = width, input_size, window
+        self.width, self.input_size, self.window = width or point_width, input_size, window
         grid = input_size // window
         self.num_tokens = grid**2
         self.places = grid_places(grid, grid)
@@ -40,7 +41,7 @@ class PointmapEmbedder(Freezable):
         self.pos_embed_window = nn.Parameter(torch.empty(1, 1 + window**2, point_width))
         self.pos_embed = nn.Parameter(torch.empty(1, point_width, grid, grid))
         self.blocks = nn.Sequential(Block(point_width, num_heads, mlp_ratio=2.0, qkv_bias=True))
-        self.projection = Projection(point_width, width, hidden_multiple)
+        self.projection = nn.Identity() if width is None else Projection(point_width, width, hidden_multiple)
         nn.init.xavier_uniform_(self.point_proj.weight)
         nn.init.zeros_(self.point_proj.bias)
         for parameter in (self.invalid_xyz_token, self.cls_token, self.pos_embed_window, self.pos_embed):

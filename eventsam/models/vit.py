@@ -13,6 +13,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from eventsam.models.checkpointing import checkpointed
 from eventsam.models.freeze import Freezable
 from eventsam.models.vit_weights import fit_state
 from eventsam.unknown_name import unknown_name
@@ -63,6 +64,7 @@ class ImageEncoder(Freezable):
 
     Tokens inside the blocks are [CLS; registers; patches in row-major order]. `is_initialised_from` says which weights
     were loaded, or is None where the encoder is at its random start: a task that needs a trained encoder refuses then.
+    With `checkpointing` set, a block's activations are computed again in the backward pass and not kept.
 
     Raises ValueError for an unknown preset, an image size that the patch does not divide, and weights that do not fit.
     """
@@ -88,11 +90,15 @@ class ImageEncoder(Freezable):
         self.num_heads, self.num_prefix_tokens = sizes.num_heads, 1 + sizes.num_registers
         self.grid = (image_size // sizes.patch, image_size // sizes.patch)
         self.is_initialised_from: str | None = None
-        self.vit: nn.Module = _build(sizes, image_size, in_channels)
+        self.checkpointing = False
+        self._add_network(sizes)
         self.register_buffer("mean", torch.tensor(IMAGENET_DEFAULT_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_DEFAULT_STD).view(3, 1, 1), persistent=False)
         if weights is not None:
             self.load_weights(weights)
+
+    def _add_network(self, sizes: EncoderPreset) -> None:
+        self.vit: nn.Module = build_transformer(sizes, self.image_size, self.in_channels)
 
     @property
     def blocks(self) -> nn.Sequential:
@@ -112,7 +118,7 @@ class ImageEncoder(Freezable):
         tokens = self.embed(image)
         tapped: dict[int, Tensor] = {}
         for i, block in enumerate(self.blocks):
-            tokens = block(tokens)
+            tokens = checkpointed(block, tokens) if self.checkpointing else block(tokens)
             if inject is not None:
                 tokens = inject(i, tokens)
             if i in taps:
@@ -198,7 +204,8 @@ def download_weights(preset: str, folder: str | Path) -> Path:
     return path
 
 
-def _build(sizes: EncoderPreset, image_size: int, in_channels: int) -> nn.Module:
+def build_transformer(sizes: EncoderPreset, image_size: int, in_channels: int) -> nn.Module:
+    """Build timm's vision transformer of these sizes, without a head."""
     vit: nn.Module = VisionTransformer(
         img_size=image_size,
         patch_size=sizes.patch,

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Protocol
 
+import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 
@@ -70,6 +71,19 @@ def from_dinov2(state: Mapping[str, Tensor]) -> State:
         positions = renamed.pop("pos_embed")
         renamed["cls_token"] = renamed["cls_token"] + positions[:, :1]
         renamed["pos_embed"] = positions[:, 1:]
+    return renamed
+
+
+def to_dinov2(state: Mapping[str, Tensor]) -> State:
+    """Rename timm's keys to DINOv2's own; the inverse of `from_dinov2` up to the split of CLS and its position.
+
+    CLS gets a position of zero and the mask token is zero.
+    """
+    renamed = dict(state)
+    renamed["register_tokens"] = renamed.pop("reg_token")
+    cls_token, positions = renamed["cls_token"], renamed["pos_embed"]
+    renamed["pos_embed"] = torch.cat([torch.zeros_like(cls_token), positions], dim=1)
+    renamed["mask_token"] = torch.zeros_like(cls_token[0])
     return renamed
 
 

@@ -4,7 +4,13 @@ import pytest
 import torch
 
 import eventsam.models.fusion
-from eventsam.models.fusion.injected import Injected, default_injection_blocks, fusion_class, fusion_names
+from eventsam.models.fusion.injected import (
+    Injected,
+    default_injection_blocks,
+    fusion_class,
+    fusion_names,
+    has_events,
+)
 from eventsam.models.reconstructor import Reconstructor, build_reconstructor
 from eventsam.models.vit import ImageEncoder
 
@@ -176,3 +182,38 @@ def test_a_new_fusion_is_one_file(tmp_path, monkeypatch) -> None:
     assert torch.equal(injected(0, rgb, torch.randn(1, 2, 4)), rgb)
     with pytest.raises(ValueError, match="has no class EmptyOneFusion"):
         fusion_class("empty_one")
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("blocks", [(0, 2), "final"])
+def test_samples_without_events_keep_their_tokens_to_the_last_bit(fusion, blocks, batch) -> None:
+    reconstructor, event_encoder, injected = build(fusion, blocks)
+    for parameter in injected.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    rgb, mask, event_image = batch
+    event_image[1] = 0
+    present = has_events(event_image)
+    assert present.tolist() == [True, False]
+    with torch.no_grad():
+        events = event_encoder(event_image, taps=injected.taps)
+        fused = reconstructor(
+            rgb,
+            mask,
+            inject=injected.inject(events.taps, present),
+            fuse_tokens=injected.fuse_tokens(reconstructor.projection(events.tokens), present),
+        )
+        alone = reconstructor(rgb, mask)
+    assert torch.equal(fused[1], alone[1]) and not torch.equal(fused[0], alone[0])
+
+
+def test_events_are_what_differs_from_the_background() -> None:
+    images = torch.full((3, 2, 4, 4), 255, dtype=torch.uint8)
+    images[1, 1, 2, 2] = 0
+    images[2, 0] = 7
+    assert has_events(images).tolist() == [False, True, False]
+
+
+def test_a_fusion_of_final_tokens_leaves_generators_alone() -> None:
+    assert Injected("cattn", 8, "final", 2).inject_condition(torch.zeros(1, 2, 8)) is None
+    with pytest.raises(ValueError, match=r"the generator has blocks 0\.\.2"):
+        Injected("cattn", 8, (3,), 2, num_blocks=3, owner="generator")

@@ -1,13 +1,15 @@
-"""Where fusions act: one per chosen block of the RGB encoder, or one on its projected tokens."""
+"""Where fusions act: at chosen blocks of the RGB encoder, on its projected tokens, or at chosen generator blocks."""
 
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
+import torch
 from torch import Tensor, nn
 
 import eventsam.models.fusion
+from eventsam.models.checkpointing import checkpointed
 from eventsam.models.reconstructor import FuseTokens
 from eventsam.models.vit import Inject
 from eventsam.unknown_name import unknown_name
@@ -48,13 +50,22 @@ def default_injection_blocks(num_blocks: int) -> tuple[int, ...]:
     return tuple(range((num_blocks - 1) % 3, num_blocks, 3))
 
 
-def check_blocks(blocks: Sequence[int], num_blocks: int) -> tuple[int, ...]:
-    """Return the blocks as a sorted tuple; raise ValueError for none, a repeated one or one out of range."""
+def has_events(event_image: Tensor) -> Tensor:
+    """Return which of the event images (B, C, H, W) show any event: (B,) bool.
+
+    Every representation shows an empty window as one value per channel: its background.
+    """
+    flat = event_image.flatten(2)
+    return (flat.amax(dim=2) > flat.amin(dim=2)).any(dim=1)
+
+
+def check_blocks(blocks: Sequence[int], num_blocks: int, owner: str = "encoder") -> tuple[int, ...]:
+    """Return the blocks as a sorted tuple; raise ValueError for none, a repeated one or one that `owner` lacks."""
     if not blocks or len(set(blocks)) != len(blocks):
         raise ValueError(f"injection blocks must be one or more different blocks, got {tuple(blocks)}")
     outside = [block for block in blocks if not 0 <= block < num_blocks]
     if outside:
-        raise ValueError(f"injection blocks {outside} out of range: the encoder has blocks 0..{num_blocks - 1}")
+        raise ValueError(f"injection blocks {outside} out of range: the {owner} has blocks 0..{num_blocks - 1}")
     return tuple(sorted(blocks))
 
 
@@ -63,8 +74,13 @@ class Injected(nn.Module):
 
     Use: `events = event_encoder(event_image, taps=injected.taps)`, then give the reconstructor
     `inject=injected.inject(events.taps)` and `fuse_tokens=injected.fuse_tokens(projected_event_tokens)`; the one that
-    does not apply is None. Give `num_blocks`, so that a block that the encoder lacks is refused here and not passed by
-    in silence; `blocks=None` means `default_injection_blocks(num_blocks)`.
+    does not apply is None. At blocks of a generator, `inject=injected.inject_condition(event_tokens)` instead. Give
+    `num_blocks`, so that a block that the `owner` lacks is refused here and not passed by in silence; `blocks=None`
+    means `default_injection_blocks(num_blocks)`.
+
+    `present` (B,) bool says which samples have events (`has_events`). The others keep their RGB tokens to the last bit,
+    so that what comes out for them is what RGB alone gives; None means all. With `checkpointing` set, a fusion's
+    activations are computed again in the backward pass.
     """
 
     def __init__(
@@ -74,6 +90,7 @@ class Injected(nn.Module):
         blocks: Sequence[int] | Literal["final"] | None = None,
         num_heads: int = 8,
         num_blocks: int | None = None,
+        owner: str = "encoder",
     ) -> None:
         super().__init__()
         if isinstance(blocks, str) and blocks != FINAL:
@@ -84,17 +101,32 @@ class Injected(nn.Module):
             blocks = default_injection_blocks(cast(int, num_blocks))
         build = fusion_class(fusion)
         self.fusion_name = fusion
+        self.checkpointing = False
         self.taps: tuple[int, ...] = ()
         if not isinstance(blocks, str):
-            self.taps = check_blocks(blocks, max(blocks, default=0) + 1 if num_blocks is None else num_blocks)
+            self.taps = check_blocks(blocks, max(blocks, default=0) + 1 if num_blocks is None else num_blocks, owner)
         places = [str(block) for block in self.taps] or [FINAL]
         self.fusions = nn.ModuleDict({place: build(width=width, num_heads=num_heads) for place in places})
 
-    def forward(self, place: int | Literal["final"], rgb_tokens: Tensor, event_tokens: Tensor) -> Tensor:
+    def forward(
+        self,
+        place: int | Literal["final"],
+        rgb_tokens: Tensor,
+        event_tokens: Tensor,
+        present: Tensor | None = None,
+    ) -> Tensor:
         """Fuse at one place: (B, N, D) with (B, M, D) to (B, N, D)."""
-        return self.fusions[str(place)](rgb_tokens, event_tokens)  # type: ignore[no-any-return]
+        fusion = self.fusions[str(place)]
+        if self.checkpointing:
+            fused = checkpointed(fusion, rgb_tokens, event_tokens)
+        else:
+            fused = fusion(rgb_tokens, event_tokens)
+        if present is None:
+            return fused
+        # In the same type: what follows must not compute differently for samples that keep their tokens.
+        return torch.where(present[:, None, None], fused.to(rgb_tokens.dtype), rgb_tokens)
 
-    def inject(self, event_taps: Mapping[int, Tensor]) -> Inject | None:
+    def inject(self, event_taps: Mapping[int, Tensor], present: Tensor | None = None) -> Inject | None:
         """Return the encoder's `inject` for these block outputs of the event encoder; None where fusion is final."""
         if not self.taps:
             return None
@@ -103,15 +135,35 @@ class Injected(nn.Module):
             raise ValueError(f"no event tokens for injection blocks {missing}: tap the event encoder at {self.taps}")
 
         def fuse(block: int, tokens: Tensor) -> Tensor:
-            return self(block, tokens, event_taps[block]) if block in self.taps else tokens
+            return self(block, tokens, event_taps[block], present) if block in self.taps else tokens
 
         return fuse
 
-    def fuse_tokens(self, event_tokens: Tensor) -> FuseTokens | None:
+    def fuse_tokens(self, event_tokens: Tensor, present: Tensor | None = None) -> FuseTokens | None:
         """Return the reconstructor's `fuse_tokens` for projected event tokens (B, M, D); None with fusion in blocks."""
         if self.taps:
             return None
-        return lambda tokens: self(FINAL, tokens, event_tokens)
+        return lambda tokens: self(FINAL, tokens, event_tokens, present)
+
+    def inject_condition(
+        self, event_tokens: Tensor, present: Tensor | None = None, num_queries: int | None = None
+    ) -> Inject | None:
+        """Return a generator's `inject`, which changes its condition tokens before chosen blocks; None where final.
+
+        Event tokens (B, M, D) are the same at every block; the changes add up over blocks. The first `num_queries`
+        condition tokens are fused, the others pass; None fuses all.
+        """
+        if not self.taps:
+            return None
+
+        def fuse(block: int, condition: Tensor) -> Tensor:
+            if block not in self.taps:
+                return condition
+            count = condition.shape[1] if num_queries is None else num_queries
+            fused = self(block, condition[:, :count], event_tokens, present).to(condition.dtype)
+            return torch.cat([fused, condition[:, count:]], dim=1)
+
+        return fuse
 
     def gates(self) -> dict[str, float]:
         """Return every fusion's numbers for the log, named "<block>/<gate>"."""
