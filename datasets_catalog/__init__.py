@@ -21,5 +21,5 @@ def load_dataset(name: str) -> Dataset:
     """
     names = dataset_names()
     if name not in names:
-        raise KeyError(unknown_name("dataset", name, names))
+        raise KeyError(f"{unknown_name('dataset', name, names)}: there is no datasets_catalog/{name}.py")
     return cast(Dataset, importlib.import_module(f"{__name__}.{name}").DATASET)

@@ -15,7 +15,7 @@ from eventsam.order import Order, sample_generator
 from eventsam.quarantine import Entry, Quarantine, SampleError, without_known
 from eventsam.representations import Representation
 from eventsam.sample import Sample, check_key, check_sample
-from eventsam.transforms.transform import SPATIAL_KEYS, Transform
+from eventsam.transforms.transform import SPATIAL_KEYS, Transform, made_by
 from eventsam.windows import Window
 
 MADE_HERE = ("sample_index", "position", "event_image")
@@ -88,13 +88,14 @@ class Loader:
         for key in self.keys:
             check_key(key)
         provided = (*self.dataset.provides, *MADE_HERE)
-        lacking = [key for key in self.keys if key not in provided]
-        if "event_image" in self.keys and "events" not in self.dataset.provides:
+        lacking = sorted(key for key in self._sources if key not in provided)
+        if "event_image" in self._sources and "events" not in self.dataset.provides:
             lacking.append("events")
         if lacking:
             raise KeyError(
                 f"dataset {self.dataset.name!r} does not provide {', '.join(lacking)} (it provides: "
                 f"{', '.join(self.dataset.provides)})"
+                + (": data.prepare makes full views with a FullView" if lacking[0].endswith("_full") else "")
             )
         self._check_geometry()
 
@@ -126,7 +127,7 @@ class Loader:
         try:
             generator = sample_generator(self.order.seed, epoch, row["sample_id"])
             sample = self._read(row, generator)
-            for transform in (*self.data.augment, *self.data.prepare) if self.augmented else self.data.prepare:
+            for transform in self._transforms:
                 sample = transform(sample, generator)
             sample["sample_index"] = np.asarray(index, np.int64)
             sample["position"] = np.asarray(position, np.int64)
@@ -135,6 +136,16 @@ class Loader:
         except READ_ERRORS as error:
             raise SampleError(row["sample_id"], self.catalog.root, str(error)) from error
         return kept
+
+    @property
+    def _transforms(self) -> tuple[Transform, ...]:
+        return (*self.data.augment, *self.data.prepare) if self.augmented else self.data.prepare
+
+    @property
+    def _sources(self) -> frozenset[str]:
+        """What must be there before the transforms: the keys asked for, or those that transforms make them from."""
+        made = made_by(self._transforms)
+        return frozenset(made.get(key, key) for key in self.keys)
 
     @property
     def _selection(self) -> str:
@@ -179,7 +190,7 @@ class Loader:
 
     def _read(self, row: Mapping[str, Any], generator: np.random.Generator) -> Sample:
         sample = self.dataset.read(self.catalog.root, row, self._keys_on_disk())
-        if "event_image" in self.keys:
+        if "event_image" in self._sources:
             t0, t1 = self.data.window.around(row["t_us"])
             margin = round(self.data.events_margin_ms * 1000)
             events = self.dataset.events(self.catalog.root, row, t0 - margin, t1 + margin)
@@ -192,8 +203,8 @@ class Loader:
     def _check_geometry(self) -> None:
         """Refuse augmentations that would misalign the events with other parts of the sample."""
         geometric = [type(transform).__name__ for transform in self.data.augment_events if transform.geometric]
-        aligned = sorted({*self.keys, *self._keys_on_disk()} & set(ALIGNED_KEYS))
-        if geometric and aligned and "event_image" in self.keys:
+        aligned = sorted({*self._sources, *self._keys_on_disk()} & set(ALIGNED_KEYS))
+        if geometric and aligned and "event_image" in self._sources:
             raise ValueError(
                 f"augment_events holds {', '.join(geometric)}, which would misalign the events with "
                 f"{', '.join(aligned)}: augment the whole sample (`augment`, as with transforms.HorizontalFlip)"
@@ -203,7 +214,7 @@ class Loader:
         """The keys asked for and those that the transforms look at."""
         transforms = (*self.data.augment, *self.data.prepare)
         looked_at = {key for transform in transforms for key in transform.needs}
-        wanted = {*self.keys, *(looked_at & set(self.dataset.provides))}
+        wanted = {*self._sources, *(looked_at & set(self.dataset.provides))}
         return tuple(sorted(wanted - set(MADE_HERE)))
 
 

@@ -30,7 +30,10 @@ class Key:
         return len(self.shape.split())
 
 
-KEYS: Mapping[str, Key] = {
+VIEWS = ("crop", "full")
+"""What an image of a sample shows: the object's crop, under its plain key, or the full image, under "<key>_full"."""
+
+_KEYS: Mapping[str, Key] = {
     "sample_index": Key("", ("int64",), "row of the catalog's index"),
     "position": Key("", ("int64",), "place in the run's sample order"),
     "rgb": Key("3 H W", ("uint8",), "sharp frame at the row's time"),
@@ -43,6 +46,26 @@ KEYS: Mapping[str, Key] = {
     "occupancy": Key("R R R", ("bool",), "filled cells of the cube [-0.5, 0.5]^3, axes x, y, z (z up)"),
     "pose": Key("4 4", ("float32",), "occupancy frame to camera frame, column vectors"),
 }
+KEYS: Mapping[str, Key] = {
+    **_KEYS,
+    **{
+        f"{name}_full": Key(key.shape, key.dtypes, f"the full image's {name}, beside an object crop of it")
+        for name, key in _KEYS.items()
+        if key.shape.endswith("H W")
+    },
+}
+
+
+def check_view(view: str) -> str:
+    """Return the name of a view, or raise ValueError with the nearest known name."""
+    if view in VIEWS:
+        return view
+    raise ValueError(unknown_name("view", view, VIEWS))
+
+
+def view_key(name: str, view: str) -> str:
+    """Return the key of a view of an image: "rgb" for its crop, "rgb_full" for the full image."""
+    return name if check_view(view) == "crop" else f"{name}_full"
 
 
 def check_key(name: str) -> Key:

@@ -154,7 +154,7 @@ def assumed_batch(task: Task, data: Data) -> BatchOf:
 def _made_up(key: str, count: int, sizes: Mapping[str, int], data: Data) -> Tensor:
     described = check_key(key)
     shape = [sizes.get(axis) or int(axis) for axis in described.shape.split()]
-    dtype = np.dtype(data.representation.dtype if key == "event_image" else described.dtypes[0])
+    dtype = np.dtype(data.representation.dtype if key.startswith("event_image") else described.dtypes[0])
     drawn = np.random.default_rng(0).integers(0, 2, (count, *shape))
     return torch.from_numpy(drawn.astype(dtype) if shape else np.arange(count, dtype=np.int64))
 

@@ -14,7 +14,7 @@ from eventsam.events import Events
 from eventsam.loading import Data, Loader, make_loader
 from eventsam.representations.tencode import Tencode
 from eventsam.sample import Sample
-from eventsam.transforms import AlignToView, HorizontalFlip, ObjectCrop, Transform
+from eventsam.transforms import AlignToView, FullView, HorizontalFlip, ObjectCrop, Resize, Transform
 from eventsam.windows import Window
 
 KEYS = ("rgb", "rgb_blurry", "rgb_edi", "mask", "mask_blurry", "pointmap", "event_image", "occupancy", "pose")
@@ -52,6 +52,25 @@ def test_augmentation_depends_on_epoch_and_sample_not_on_the_order_of_calls(root
 def test_keys_that_only_a_transform_needs_are_read_and_not_shipped(root: Path) -> None:
     batch = loader(root, keys=("occupancy",)).batch(np.arange(2, dtype=np.int64))
     assert set(batch) == {"occupancy", "sample_index", "position"}
+
+
+def test_full_views_are_made_of_the_image_before_its_crop(root: Path) -> None:
+    prepare = (FullView(32, 32, ("rgb", "event_image")), ObjectCrop(), Resize(16, 16))
+    keys = ("rgb", "rgb_full", "event_image_full")
+    data = Data("synthetic", str(root), Window(10.0), Tencode(), prepare=prepare)
+    catalog = open_catalog(DATASET, root)
+    sample = make_loader(DATASET, catalog, data, keys, seed=0, training=True).sample(0, 0)
+    assert set(sample) == {*keys, "sample_index", "position"}
+    assert sample["rgb"].shape == (3, 16, 16)
+    plain = Data("synthetic", str(root), Window(10.0), Tencode())
+    whole = make_loader(DATASET, catalog, plain, ("rgb", "event_image"), seed=0, training=True).sample(0, 0)
+    assert np.array_equal(sample["rgb_full"], whole["rgb"])
+    assert np.array_equal(sample["event_image_full"], whole["event_image"])
+
+
+def test_a_full_view_that_nobody_makes_is_refused(root: Path) -> None:
+    with pytest.raises(KeyError, match=r"does not provide rgb_full .*: data\.prepare makes full views with a FullView"):
+        loader(root, keys=("rgb_full",))
 
 
 def test_unknown_key_names_the_nearest(root: Path) -> None:

@@ -9,18 +9,21 @@ from eventsam.models.embedder import Embedded
 
 
 @torch.no_grad()
-def feature_metrics(learned: Embedded, taught: Embedded, sample_index: Tensor) -> dict[str, MetricState]:
+def feature_metrics(
+    learned: Embedded, taught: Embedded, sample_index: Tensor, place: str = ""
+) -> dict[str, MetricState]:
     """Return per-sample states: "l1", "cosine" of the projected tokens, "l1/block_<i>", "cosine/block_<i>" of blocks.
 
-    `sample_index` (B,) int64. Raises ValueError where token shapes differ, KeyError for a block the teacher lacks.
+    `sample_index` (B,) int64; `place` follows the kind, as in "cosine/full/block_2" for "/full". Raises ValueError
+    where token shapes differ, KeyError for a block the teacher lacks.
     """
-    pairs = {"": (learned.projected, taught.projected)}
-    pairs |= {f"/block_{i}": (tokens, taught.taps[i]) for i, tokens in learned.taps.items()}
+    pairs = {place: (learned.projected, taught.projected)}
+    pairs |= {f"{place}/block_{i}": (tokens, taught.taps[i]) for i, tokens in learned.taps.items()}
     indices = sample_index.cpu().numpy()
     states: dict[str, MetricState] = {}
-    for place, (student, teacher) in pairs.items():
-        states[f"l1{place}"] = PerSample(indices, feature_l1(student, teacher).cpu().numpy())
-        states[f"cosine{place}"] = PerSample(indices, feature_cosine(student, teacher).cpu().numpy())
+    for name, (student, teacher) in pairs.items():
+        states[f"l1{name}"] = PerSample(indices, feature_l1(student, teacher).cpu().numpy())
+        states[f"cosine{name}"] = PerSample(indices, feature_cosine(student, teacher).cpu().numpy())
     return states
 
 

@@ -1,6 +1,5 @@
 """Feature objectives of distillation: token distances, and the weights and masks that say which tokens matter."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -38,34 +37,12 @@ def feature_distance(
     return ((distance * kept).sum(dim=1) / kept.sum(dim=1).clamp_min(1e-6)).mean()
 
 
-def block_distance(
-    student: Mapping[int, Tensor],
-    teacher: Mapping[int, Tensor],
-    *,
-    weights: Mapping[int, Tensor] | None = None,
-    mask: Tensor | None = None,
-    normalise: Normalise = "none",
-) -> Tensor:
-    """Return the mean of `feature_distance` over the student's blocks; `weights` may lack blocks (weight 1).
-
-    Raises ValueError for no block at all or one that the teacher lacks.
-    """
-    missing = sorted(student.keys() - teacher.keys())
-    if missing or not student:
-        raise ValueError(f"student blocks {sorted(student)}, teacher blocks {sorted(teacher)}: missing {missing}")
-    given = weights or {}
-    terms = [
-        feature_distance(student[i], teacher[i], weights=given.get(i), mask=mask, normalise=normalise) for i in student
-    ]
-    return torch.stack(terms).mean()
-
-
 def structure_distance(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     """Return the mean absolute difference of the token-to-token cosine matrices, tokens (B, N, D), as a scalar.
 
-    What is kept is which tokens resemble which, whatever the features' basis: the structure term that raises plain L1
-    distillation most in ScaleEvent's ablation; similarity-preserving distillation, arXiv 1907.09682. Give patch tokens
-    only. `mask` (B, N) keeps pairs whose two tokens are inside.
+    What is kept is which tokens resemble which, whatever the features' basis: similarity-preserving distillation
+    (arXiv 1907.09682), the kind of structure term that raises plain L1 distillation most in ScaleEvent's ablation
+    (arXiv 2603.03969). Give patch tokens only. `mask` (B, N) keeps pairs whose two tokens are inside.
     """
     _check_pair(student, teacher)
     difference = (cosine_matrix(student) - cosine_matrix(teacher.detach())).abs()
@@ -78,7 +55,7 @@ def structure_distance(student: Tensor, teacher: Tensor, mask: Tensor | None = N
 
 def cosine_matrix(tokens: Tensor) -> Tensor:
     """Return the cosines between all tokens (B, N, D) of a sample: (B, N, N)."""
-    directions = F.normalize(tokens.float(), dim=-1)
+    directions = F.normalize(_precise(tokens), dim=-1)
     return directions @ directions.transpose(1, 2)
 
 
@@ -90,10 +67,10 @@ def attention_received(queries: Tensor, keys: Tensor, num_prefix_tokens: int) ->
     1374 tokens and 16 heads would not fit beside a large batch.
     """
     scale = queries.shape[-1] ** -0.5
-    received = torch.zeros(queries.shape[0], queries.shape[2] - num_prefix_tokens, device=queries.device)
+    received = torch.zeros((), device=queries.device)
     for head in range(queries.shape[1]):
-        scores = queries[:, head, num_prefix_tokens:].float() @ keys[:, head].float().transpose(1, 2) * scale
-        received += scores.softmax(dim=-1)[:, :, num_prefix_tokens:].sum(dim=1)
+        scores = _precise(queries[:, head, num_prefix_tokens:]) @ _precise(keys[:, head]).transpose(1, 2) * scale
+        received = received + scores.softmax(dim=-1)[:, :, num_prefix_tokens:].sum(dim=1)
     return received / received.mean(dim=1, keepdim=True).clamp_min(1e-12)
 
 
@@ -118,12 +95,27 @@ def patch_mask(mask: Tensor, grid: tuple[int, int]) -> Tensor:
     return F.adaptive_max_pool2d((mask > 0).float(), grid).flatten(1)
 
 
+def active_patches(event_image: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return 1 for patches of a (rows, columns) grid that hold an event, else 0: (B, patches).
+
+    A patch without events has one value per channel, whatever the background of the event image (B, C, H, W) is.
+    """
+    values = event_image.float()
+    highest, lowest = F.adaptive_max_pool2d(values, grid), -F.adaptive_max_pool2d(-values, grid)
+    return (highest > lowest).any(dim=1).float().flatten(1)
+
+
 def _normalised(tokens: Tensor, normalise: Normalise) -> Tensor:
     if normalise == "none":
         return tokens
     if normalise == "layer":
         return F.layer_norm(tokens, tokens.shape[-1:])
     raise ValueError(f"normalise must be 'none' or 'layer', got {normalise!r}")
+
+
+def _precise(tokens: Tensor) -> Tensor:
+    """Half precision is too coarse for sums over a thousand tokens."""
+    return tokens.to(torch.promote_types(tokens.dtype, torch.float32))
 
 
 def _check_pair(student: Tensor, teacher: Tensor) -> None:

@@ -10,20 +10,28 @@ from eventsam.metrics.state import MetricState
 from eventsam.models.embedder import Embedded, ImageEmbedder
 from eventsam.models.fusion.injected import check_blocks, default_injection_blocks
 from eventsam.objectives.distillation import FeatureLoss
-from eventsam.objectives.features import pivotal_weights
+from eventsam.sample import check_view, view_key
 from eventsam.tasks.task import Batch, Task
+from eventsam.tasks.trainable import select_trainable, set_modes
+
+TRAINABLE = ("patch_embed", "blocks.{block}.*mlp*", "projection")
+"""What trains in Event-SAM3D's student."""
 
 
 class Distill(Task):
     """Train an event embedder, started from the RGB teacher's weights, to match it on the sharp frame.
 
-    Trained are the patch embedding, the MLPs of the chosen blocks and the projection; everything else of the student
-    stays as the teacher had it (Event-SAM3D stage 1). `objective` says how features are compared; pivotal-token weights
-    follow "Segment Any Events via Weighted Adaptation of Pivotal Tokens" (arXiv 2312.16222).
+    `trainable` are patterns of the student's parameter names (`select_trainable`), one with `{block}` once for each of
+    `blocks`; everything else of the student stays as the teacher had it (Event-SAM3D stage 1), in eval mode like the
+    teacher itself. `views` are what both are shown: the object's "crop", the "full" image, or both; the loss is the
+    mean over views, with 1 + len(blocks) terms each, all in the log. The projected tokens of the student are those of
+    the events, so that its projection learns too. `objective` says how features are compared.
+
+    Raises ValueError for a pattern that fits no parameter, an unknown view, a block out of range and more betas
+    than blocks.
     """
 
     frozen = ("teacher",)
-    reads: tuple[str, ...] = ("rgb", "event_image")
 
     def __init__(
         self,
@@ -31,44 +39,61 @@ class Distill(Task):
         objective: FeatureLoss,
         blocks: Sequence[int] | None = None,
         in_channels: int = 3,
+        views: tuple[str, ...] = ("crop",),
+        trainable: tuple[str, ...] = TRAINABLE,
     ) -> None:
         super().__init__()
         num_blocks = teacher.encoder.num_blocks
         self.blocks = default_injection_blocks(num_blocks) if blocks is None else check_blocks(blocks, num_blocks)
+        objective.block_betas(len(self.blocks))
+        self.views = tuple(check_view(view) for view in views)
         self.teacher, self.objective = teacher, objective
         self.student = teacher.student(in_channels)
-        if objective.masked:
-            self.reads = (*self.reads, "mask")
-        self.student.requires_grad_(False)
-        trained = [self.student.encoder.patch_embed, self.student.projection]
-        trained += [self.student.encoder.blocks[block].get_submodule("mlp") for block in self.blocks]
-        for module in trained:
-            module.requires_grad_(True)
+        keys = ["rgb", "event_image"]
+        if objective.region is not None and objective.region.reads not in keys:
+            keys.append(objective.region.reads)
+        self.reads = tuple(view_key(key, view) for view in self.views for key in keys)
+        patterns = [pattern.format(block=block) for pattern in trainable for block in self.blocks]
+        self.trained = tuple(select_trainable(self.student, list(dict.fromkeys(patterns))))
         self.freeze()
 
+    def train(self, mode: bool = True) -> "Distill":
+        """Set the mode of the parts that train; the teacher and what is frozen of the student stay in eval mode."""
+        super().train(mode)
+        set_modes(self.student, mode)
+        return self
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the feature loss and its parts."""
-        taught, weights = self._teach(batch)
-        learned = self.student(batch["event_image"], self.blocks)
-        grid = self.teacher.encoder.grid
-        return self.objective(learned, taught, weights=weights, mask=batch.get("mask"), grid=grid)
+        """Return the loss and its terms, "l1/<view>/block_<i>", "l1/<view>/projected" and "structure/<view>"."""
+        losses = [self._view_loss(batch, view) for view in self.views]
+        total = torch.stack([parts.pop("loss") for parts in losses]).mean()
+        named = {name: term for parts in losses for name, term in parts.items()}
+        return {"loss": total, **named}
 
     def evaluate(self, batch: Batch) -> dict[str, MetricState]:
-        """Return L1 and cosine similarity per block and for the projected tokens."""
-        taught: Embedded = self.teacher(batch["rgb"], self.blocks)
-        learned: Embedded = self.student(batch["event_image"], self.blocks)
-        return feature_metrics(learned, taught, batch["sample_index"])
+        """Return L1 and cosine per block and for the projected tokens; those of a second view as "cosine/<view>"."""
+        states: dict[str, MetricState] = {}
+        for view in self.views:
+            taught, learned = self._embed(batch, view)
+            place = "" if view == self.views[0] else f"/{view}"
+            states |= feature_metrics(learned, taught, batch["sample_index"], place)
+        return states
 
-    @torch.no_grad()
-    def _teach(self, batch: Batch) -> tuple[Embedded, dict[int, Tensor]]:
-        encoder = self.teacher.encoder
-        taught: Embedded = self.teacher(batch["rgb"], self.blocks)
-        if not self.objective.pivotal:
-            return taught, {}
-        # The attention of the block after the last one does not exist: its tokens all weigh 1.
-        weights = {
-            block: pivotal_weights(*encoder.query_key(block + 1, taught.taps[block]), encoder.num_prefix_tokens)
-            for block in self.blocks
-            if block + 1 < encoder.num_blocks
-        }
-        return taught, weights
+    def _view_loss(self, batch: Batch, view: str) -> dict[str, Tensor]:
+        taught, learned = self._embed(batch, view)
+        encoder, objective = self.teacher.encoder, self.objective
+        weights = objective.tokens(encoder, taught.taps) if objective.tokens is not None else None
+        patches = None
+        if objective.region is not None:
+            patches = objective.region(batch[view_key(objective.region.reads, view)], encoder.grid)
+        parts = objective(learned, taught, weights=weights, patches=patches, grid=encoder.grid)
+        named = {"loss": parts.pop("loss")}
+        if "structure" in parts:
+            named[f"structure/{view}"] = parts.pop("structure")
+        return named | {f"l1/{view}/{name}": term for name, term in parts.items()}
+
+    def _embed(self, batch: Batch, view: str) -> tuple[Embedded, Embedded]:
+        with torch.no_grad():
+            taught: Embedded = self.teacher(batch[view_key("rgb", view)], self.blocks)
+        learned: Embedded = self.student(batch[view_key("event_image", view)], self.blocks)
+        return taught, learned

@@ -4,6 +4,7 @@ from eventsam.transforms.align import AlignToView
 from eventsam.transforms.blur import GaussianBlur, MotionBlur
 from eventsam.transforms.crop import ObjectCrop, RandomCrop
 from eventsam.transforms.flip import HorizontalFlip
+from eventsam.transforms.full_view import FullView
 from eventsam.transforms.masks import MaskJitter, RandomMaskSource
 from eventsam.transforms.resize import Resize
 from eventsam.transforms.transform import Transform
@@ -11,6 +12,7 @@ from eventsam.transforms.wavelet import WaveletSplit
 
 __all__ = [
     "AlignToView",
+    "FullView",
     "GaussianBlur",
     "HorizontalFlip",
     "MaskJitter",

@@ -11,6 +11,7 @@ from eventsam.transforms.resize import Resize
 from eventsam.transforms.transform import (
     MASK_KEYS,
     SPATIAL_KEYS,
+    blank_of,
     check_image_key,
     check_share,
     image_size,
@@ -52,11 +53,8 @@ class ObjectCrop:
         cropped = dict(sample)
         for key in SPATIAL_KEYS:
             if key in sample:
-                cropped[key] = cut(sample[key], top, left, side, side, self._fill(key))
+                cropped[key] = cut(sample[key], top, left, side, side, blank_of(key, self.event_background))
         return cropped
-
-    def _fill(self, key: str) -> float:
-        return {"pointmap": float("nan"), "event_image": self.event_background}.get(key, 0.0)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What every transform is, and the questions that several of them ask of a sample."""
 
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,25 @@ class Transform(Protocol):
         """Return the transformed sample."""
 
 
+@runtime_checkable
+class MakesKeys(Protocol):
+    """A transform that adds keys to a sample."""
+
+    @property
+    def makes(self) -> Mapping[str, str]:
+        """Each key that is added, and the key that it is made from."""
+
+
+def made_by(transforms: Iterable[Transform]) -> dict[str, str]:
+    """Return each key that some transforms add, and the key that it is made from."""
+    return {
+        made: source
+        for transform in transforms
+        if isinstance(transform, MakesKeys)
+        for made, source in transform.makes.items()
+    }
+
+
 def name_of(sample: Sample) -> str:
     """Return the words by which an error names a sample."""
     return f"sample_index {int(sample['sample_index'])}" if "sample_index" in sample else "a sample without an index"
@@ -53,6 +73,11 @@ def image_size(sample: Sample) -> tuple[int, int] | None:
         raise ValueError(f"{name_of(sample)}: images of one sample must have one size to be cut together, got {listed}")
     height, width = next(iter(sizes.values()), (0, 0))
     return (int(height), int(width)) if sizes else None
+
+
+def blank_of(key: str, event_background: float = 0.0) -> float:
+    """Return what stands where an image shows nothing: NaN in a pointmap, the background in an event image, else 0."""
+    return {"pointmap": float("nan"), "event_image": event_background}.get(key, 0.0)
 
 
 def check_share(name: str, value: float) -> None:

@@ -123,6 +123,8 @@ def test_feature_metrics_per_block_and_projected() -> None:
     assert states["l1"].mean() == pytest.approx(0.5)
     assert states["cosine/block_2"].mean() == pytest.approx(-1.0)
     assert states["l1"].to_array()[:, 0].tolist() == [4.0, 9.0]
+    full = feature_metrics(learned, taught, torch.tensor([4, 9]), "/full")
+    assert set(full) == {"l1/full", "cosine/full", "l1/full/block_2", "cosine/full/block_2"}
     with pytest.raises(ValueError, match="expected equal token shapes"):
         feature_l1(tokens, tokens[:1])
     assert feature_cosine(tokens, torch.zeros_like(tokens)).tolist() == [0.0, 0.0]

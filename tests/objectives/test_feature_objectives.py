@@ -5,8 +5,8 @@ import torch
 
 from eventsam.models.vit import ImageEncoder
 from eventsam.objectives.features import (
+    active_patches,
     attention_received,
-    block_distance,
     cosine_matrix,
     feature_distance,
     patch_mask,
@@ -59,13 +59,6 @@ def test_layer_normalised_distance_ignores_an_outlier_tokens_size(pair) -> None:
     torch.testing.assert_close(normalised, torch.tensor(1.0), atol=1e-4, rtol=0)
 
 
-def test_block_distance_is_the_mean_over_blocks(pair) -> None:
-    student, teacher = {2: pair[0], 5: pair[1]}, {2: pair[1], 5: pair[1] + 1, 8: pair[0]}
-    torch.testing.assert_close(block_distance(student, teacher), (feature_distance(*pair) + 1) / 2)
-    weighted = block_distance(student, teacher, weights={5: torch.full((2, 5), 3.0)})
-    torch.testing.assert_close(weighted, (feature_distance(*pair) + 3) / 2)
-
-
 def test_structure_does_not_see_a_rotation_of_the_features(pair) -> None:
     rotation = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(2))).Q
     assert structure_distance(pair[0] @ rotation * 3, pair[0]) < 1e-6
@@ -106,7 +99,7 @@ def test_pivotal_weights_of_an_encoder_fit_its_taps() -> None:
     weights = pivotal_weights(*encoder.query_key(1, taps[0]), encoder.num_prefix_tokens)
     assert weights.shape == taps[0].shape[:2]
     assert not weights.requires_grad
-    assert block_distance(taps, {0: taps[0] + 1}, weights={0: weights}).item() == pytest.approx(1.0, rel=1e-4)
+    assert feature_distance(taps[0], taps[0] + 1, weights=weights).item() == pytest.approx(1.0, rel=1e-4)
 
 
 def test_patch_mask_and_prefix() -> None:
@@ -118,6 +111,14 @@ def test_patch_mask_and_prefix() -> None:
     assert with_prefix(patches, 1).tolist() == [[1, 0, 0, 0, 0, 0, 1]]
 
 
+@pytest.mark.parametrize("background", [0, 255])
+def test_active_patches_are_those_with_an_event_on_any_background(background: int) -> None:
+    image = torch.full((2, 3, 8, 12), background, dtype=torch.uint8)
+    image[0, 2, 4, 11] = 128
+    image[1, :, 0, 3:5] = 1
+    assert active_patches(image, (2, 3)).tolist() == [[0, 0, 0, 0, 0, 1], [1, 1, 0, 0, 0, 0]]
+
+
 def test_refusals(pair) -> None:
     with pytest.raises(ValueError, match=r"student \(2, 5, 8\), teacher \(2, 4, 8\)"):
         feature_distance(pair[0], pair[1][:, 1:])
@@ -125,7 +126,3 @@ def test_refusals(pair) -> None:
         feature_distance(*pair, weights=torch.ones(2, 4))
     with pytest.raises(ValueError, match="normalise must be 'none' or 'layer', got 'batch'"):
         feature_distance(*pair, normalise="batch")
-    with pytest.raises(ValueError, match=r"missing \[3\]"):
-        block_distance({3: pair[0]}, {2: pair[0]})
-    with pytest.raises(ValueError, match="student blocks"):
-        block_distance({}, {2: pair[0]})

@@ -1,4 +1,4 @@
-"""The three stages: what trains, what stays, and that a fresh fusion changes nothing."""
+"""Reconstruction and fusion: what trains, what stays, and that a fresh fusion changes nothing."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,8 @@ from torch import Tensor
 from eventsam.models.embedder import ImageEmbedder
 from eventsam.models.fusion.injected import fusion_names
 from eventsam.models.reconstructor import Reconstructor, build_reconstructor
-from eventsam.objectives.distillation import FeatureLoss
 from eventsam.objectives.occupancy import OccupancyLoss
 from eventsam.optim import AdamW
-from eventsam.tasks.distill import Distill
 from eventsam.tasks.fuse import Fuse
 from eventsam.tasks.reconstruct import Reconstruct
 from eventsam.tasks.task import Task
@@ -91,51 +89,6 @@ def test_encoders_of_other_sizes_are_refused() -> None:
     other = build_reconstructor("tiny", 64, 8)
     with pytest.raises(ValueError, match="the event encoder is 'tiny', the reconstructor's 'micro'"):
         Fuse(model(), ImageEmbedder(other.encoder, other.projection), OccupancyLoss())
-
-
-def test_distillation_trains_patches_mlps_and_projection_alone() -> None:
-    reconstructor = model()
-    task = Distill(ImageEmbedder(reconstructor.encoder, reconstructor.projection), FeatureLoss(), (0, 2))
-    before = stepped(task, batch())
-    changed = {name for name, tensor in task.state_dict().items() if not torch.equal(tensor, before[name])}
-    allowed = ("student.projection.", "student.encoder.vit.patch_embed.", "student.encoder.vit.blocks.0.mlp.",
-               "student.encoder.vit.blocks.2.mlp.")  # fmt: skip
-    assert all(name.startswith(allowed) for name in changed)
-    assert all(any(name.startswith(prefix) for name in changed) for prefix in allowed)
-
-
-def test_the_student_starts_as_its_teacher() -> None:
-    reconstructor = model()
-    task = Distill(ImageEmbedder(reconstructor.encoder, reconstructor.projection), FeatureLoss(), (0, 2)).eval()
-    samples = batch()
-    same = task({**samples, "event_image": samples["rgb"]})
-    assert same["loss"].item() == 0.0
-
-
-@pytest.mark.parametrize(
-    "objective",
-    [
-        FeatureLoss(normalise="layer"),
-        FeatureLoss(pivotal=True),
-        FeatureLoss(masked=True),
-        FeatureLoss(structure_weight=0.5, masked=True, pivotal=True, normalise="layer"),
-    ],
-)
-def test_every_distillation_term_learns(objective: FeatureLoss) -> None:
-    reconstructor = model()
-    task = Distill(ImageEmbedder(reconstructor.encoder, reconstructor.projection), objective, (0, 2))
-    samples = batch()
-    first = task(samples)["loss"].item()
-    stepped(task, samples, steps=15)
-    assert task(samples)["loss"].item() < first
-
-
-def test_event_images_of_other_channel_counts_are_taken() -> None:
-    reconstructor = model()
-    teacher = ImageEmbedder(reconstructor.encoder, reconstructor.projection)
-    task = Distill(teacher, FeatureLoss(), (2,), in_channels=5)
-    samples = batch() | {"event_image": torch.rand(2, 5, 32, 32)}
-    assert torch.isfinite(task(samples)["loss"])
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])
