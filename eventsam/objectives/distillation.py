@@ -1,6 +1,6 @@
 """The distillation objective: how an event embedder's features are held against its RGB teacher's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -78,12 +78,12 @@ class Structure:
 class FeatureLoss:
     """L1 on block outputs and on projected tokens, with optional terms.
 
-    loss = block_weight * mean over blocks of beta_l * d_l + projected_weight * d_projected + structure. `betas`
-    are spread evenly over the blocks and interpolated between: (0.1, 1) over four blocks is 0.1, 0.4, 0.7, 1 (arXiv
-    2312.16222, there without a mean: `block_weight` 4), None is all ones. A `block_weight` of the number of blocks gives
-    the plain mean over all terms, up to its scale. `normalise="layer"` compares
-    layer-normed features, `tokens` weighs the blocks' tokens, and `region` restricts every term to some patches (and
-    CLS and registers).
+    loss = block_weight * mean over blocks of beta_l * d_l + projected_weight * d_projected + structure. `betas` are
+    spread evenly over the blocks and interpolated between: (0.1, 1) over four blocks is 0.1, 0.4, 0.7, 1 (arXiv
+    2312.16222, there without a mean: `block_weight` 4); None is all ones. A `block_weight` of the number of blocks
+    gives the plain mean over all terms, up to its scale. `normalise="layer"` compares layer-normed features, so that
+    DINOv2's outlier tokens do not decide; `tokens` weighs the blocks' tokens; `region` restricts every term to some
+    patches (and CLS and registers).
     """
 
     block_weight: float = 1.0
