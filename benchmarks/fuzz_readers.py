@@ -2,8 +2,8 @@
 
 For every format: small recordings that its writer (or a file given by --seed-file) made are cut, overwritten, spliced
 and repeated; a reader must return events or raise RecordingError naming the file. Each case runs in a child process
-that a crash, 20 s of computing, a wait of 10 minutes or a growth of memory ends; what ended it is kept under --found. Exits 1 where something
-was found.
+that a crash, 20 s of computing, a wait of 10 minutes or a growth of memory ends; what ended it is kept under --found.
+Exits 1 where something was found.
 """
 
 import argparse
