@@ -89,11 +89,10 @@ def test_control_c_saves_and_resume_finishes(root: Path, tmp_path: Path, workers
                  "--runs", str(tmp_path), "--name", "cut", "--workers", workers, *SMALL)  # fmt: skip
     process = command(*arguments)
     log = MetricsLog(tmp_path / "cut" / "metrics.jsonl")
-    deadline = time.monotonic() + 120
-    while log.newest() is None and process.poll() is None and time.monotonic() < deadline:
+    while log.newest() is None and process.poll() is None:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    output, error = process.communicate(timeout=120)
+    output, error = process.communicate(timeout=200)
     assert process.returncode == 130, error
     assert "interrupted at step" in output
     assert "Traceback" not in error

@@ -57,7 +57,7 @@ def calm(damaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_bad_samples_are_left_out_counted_and_listed(calm: Path) -> None:
     listed = json.loads((calm / "quarantine.json").read_text())["samples"]
     bad = {sample["sample_id"] for sample in listed}
@@ -68,7 +68,7 @@ def test_bad_samples_are_left_out_counted_and_listed(calm: Path) -> None:
     assert set(quarantine.counts(calm)) <= {"training", "validation"}
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_a_worker_that_stands_still_is_found_and_all_start_again(calm: Path, damaged: Path, tmp_path: Path) -> None:
     """The second of two workers is stopped as a whole, as by a driver that hangs: it cannot even say so itself."""
     stopped: list[int] = []
@@ -97,7 +97,7 @@ def test_a_worker_that_stands_still_is_found_and_all_start_again(calm: Path, dam
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_without_a_share_the_run_ends_at_once_and_names_the_sample(damaged: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"sample 'procedural-.*data.max_bad_share") as caught:
         launch(tolerant(damaged, **{"data.max_bad_share": 0.0}), tmp_path, TWO, retries=Retries(restarts=1))
@@ -106,7 +106,7 @@ def test_without_a_share_the_run_ends_at_once_and_names_the_sample(damaged: Path
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_nan_leaves_a_bundle_that_repro_replays(damaged: Path, tmp_path: Path) -> None:
     recipe = replace(tolerant(damaged), "optimizer.learning_rate", float("inf"))
     with pytest.raises(NonFiniteLossError, match=r"at step \d+ .*samples: procedural-"):

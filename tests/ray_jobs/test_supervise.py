@@ -51,7 +51,7 @@ def test_a_folder_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("local_ray")
 def test_a_run_in_mlflow_from_start_to_end_and_after_a_refusal(
     tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -55,7 +55,7 @@ def calm(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_the_stages_build_on_each_other(calm: Path, root: Path, tmp_path: Path) -> None:
     assert sorted(losses(calm)) == list(range(1, 9))
     distill = small_recipe("distill", root, **{"task.teacher.checkpoint": str(calm)})
@@ -69,7 +69,7 @@ def test_the_stages_build_on_each_other(calm: Path, root: Path, tmp_path: Path) 
     assert any(name.startswith("gate/") for name in names)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_killed_worker_resumes_with_equal_losses(calm: Path, root: Path, tmp_path: Path) -> None:
     recipe = small_recipe("reconstruct", root)
     killed: list[int] = []
@@ -95,7 +95,7 @@ def test_a_killed_worker_resumes_with_equal_losses(calm: Path, root: Path, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_two_workers_see_the_same_batches_and_nearly_the_same_losses(calm: Path, root: Path, tmp_path: Path) -> None:
     launch(small_recipe("reconstruct", root), tmp_path, Resources(2, 0.5, threads_per_worker=1))
     # The mean of two workers' gradients is the batch's gradient up to the order of summation.
@@ -103,7 +103,7 @@ def test_two_workers_see_the_same_batches_and_nearly_the_same_losses(calm: Path,
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_stopped_run_goes_on_with_equal_losses(calm: Path, root: Path, tmp_path: Path) -> None:
     recipe = small_recipe("reconstruct", root)
 
@@ -121,7 +121,7 @@ def test_a_stopped_run_goes_on_with_equal_losses(calm: Path, root: Path, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_nan_stops_the_run_with_step_and_samples(root: Path, tmp_path: Path) -> None:
     recipe = replace(small_recipe("reconstruct", root), "optimizer.learning_rate", float("inf"))
     with pytest.raises(NonFiniteLossError, match=r"at step \d+ .*samples: procedural-"):
