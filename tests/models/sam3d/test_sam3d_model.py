@@ -7,15 +7,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from sam3d_small import MICRO, QUICK, made_inputs, made_model, randomise
 
-from eventsam.models.sam3d.flow import flow_matching_loss
 from eventsam.models.sam3d.folder import write_model
 from eventsam.models.sam3d.fusing import Fusing
+from eventsam.models.sam3d.fusing_cost import fusing_cost
 from eventsam.models.sam3d.in_turns import reconstruct_in_turns
 from eventsam.models.sam3d.inputs import ConditionInputs
-from eventsam.models.sam3d.latents import LATENTS, latent_sizes
+from eventsam.models.sam3d.latents import LATENTS
 from eventsam.models.sam3d.model import DISTILLED, Sam3d, Sampling, build_sam3d
 from eventsam.models.sam3d.pose import decode_pose
-from eventsam.models.step_memory import StepMemory, estimate_step
 
 
 def folder_of(model: Sam3d, path, **states):
@@ -157,33 +156,10 @@ def test_the_tiny_preset_reconstructs() -> None:
     assert made.logits.shape == (1, 32, 32, 32)
 
 
-def stage_2(fusing: Fusing, batch: int = 4) -> StepMemory:
-    """Memory of a training step of the fusion alone, all else frozen, at the released size."""
-
-    def build() -> Sam3d:
-        model = build_sam3d("sam3d", event_channels=3, fusing=fusing, checkpointing=True)
-        for part in (model.embedder, model.generator, model.decoder):
-            part.freeze()
-        return model.train()
-
-    def loss(model: Sam3d) -> torch.Tensor:
-        size = model.preset.image_size
-        image, mask = torch.rand(batch, 3, size, size), torch.ones(batch, 1, size, size)
-        points, seen = torch.rand(batch, 3, size, size), torch.ones(batch, dtype=torch.bool)
-        inputs = ConditionInputs(image, image, mask, mask, points, points, image, image, has_events=seen)
-        data = {name: torch.rand(batch, *sizes) for name, sizes in latent_sizes(model.preset).items()}
-        with torch.autocast("cpu", torch.bfloat16):
-            condition = model.condition(inputs)
-            return flow_matching_loss(
-                model.generator, data, condition.released, rng=torch.Generator(), inject=model.inject(condition)
-            ).total
-
-    return estimate_step(build, loss)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["encoder", "tokens", "generator"])
 def test_a_full_size_stage_2_step_of_4_samples_fits_40_gb(place) -> None:
-    memory = stage_2(Fusing(place=place, num_heads=16))
-    assert memory.weights > 6e9
-    assert memory.peak < 40e9, str(memory)
+    cost = fusing_cost("sam3d", 4, Fusing(place=place, num_heads=16))
+    assert cost.num_parameters > 1.9e9
+    adam = 2 * 4 * cost.num_trained
+    assert cost.peak_bytes + adam < 40e9
