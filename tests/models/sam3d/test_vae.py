@@ -1,6 +1,7 @@
 """The occupancy autoencoder: orders of cells and tokens, the latent scale, and what is refused."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -151,3 +152,25 @@ def test_a_frozen_decoder_passes_gradients_on_and_takes_none() -> None:
     decoder(latents).sum().backward()
     assert latents.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in decoder.parameters())
+
+
+def update_in_a_group(rank: int, folder: str, halves: list[torch.Tensor]) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    scale = LatentScale(2)
+    for half in halves[rank::2]:
+        scale(half)
+    torch.save(scale.state_dict(), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_workers_agree_with_one(tmp_path: Path) -> None:
+    values = [torch.randn(4, 2, 4, 4, 4) * step + step for step in range(1, 4)]
+    alone = LatentScale(2)
+    for value in values:
+        alone(value)
+    halves = [half for value in values for half in value.chunk(2)]
+    torch.multiprocessing.spawn(update_in_a_group, args=(str(tmp_path), halves), nprocs=2)
+    for rank in range(2):
+        for name, tensor in torch.load(tmp_path / f"{rank}.pt", weights_only=True).items():
+            torch.testing.assert_close(tensor, alone.state_dict()[name])
