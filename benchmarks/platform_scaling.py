@@ -29,7 +29,7 @@ IN_MEMORY, IN_FILE = "index: in memory (Parquet: peer)", "index of 1000000 rows:
 SEAL, OWN = "index: seconds per million rows to seal (to read: peer)", (
     "index in a reading process, its own (shared on the node: peer)"
 )  # fmt: skip
-PLAN_S, PLAN_B = "a plan of 100000 blocks: until its first", "a plan of 100000 blocks: memory"
+PLAN_S, PLAN_B = "a plan of 10000 blocks: until its first", "a plan of 10000 blocks: memory"
 SEEK = "10^9 samples: seek to a position, first batch of 8192, slowest"
 SEEK_MEMORY = "10^9 samples: memory of a seek (allocations, resident)"
 ORDER_RATE = "10^9 samples: rows of consecutive positions"
@@ -174,8 +174,8 @@ def _index(rows: Rows) -> Iterable[tuple[str, ...]]:
     for name, value in (("to read, min", rows[SEAL].peer), ("to seal, min", rows[SEAL].ours)):
         yield name, _digits(value * 1e3 / 60), f"10^3 x {_digits(value)} s per million rows"
     blocks = 10**9 / SAMPLES_PER_BLOCK
-    yield ("a plan of its blocks, until the first, min", _digits(rows[PLAN_S].ours * blocks / 1e5 / 60),
-           f"10^9 / {SAMPLES_PER_BLOCK} blocks x {_digits(rows[PLAN_S].ours)} s / 10^5")  # fmt: skip
+    yield ("a plan of its blocks, until the first, min", _digits(rows[PLAN_S].ours * blocks / 1e4 / 60),
+           f"10^9 / {SAMPLES_PER_BLOCK} blocks x {_digits(rows[PLAN_S].ours)} s / 10^4")  # fmt: skip
     yield ("a plan of its blocks, in the driver's memory, GB", _digits(rows[PLAN_B].ours * blocks / 1e9),
            f"10^9 / {SAMPLES_PER_BLOCK} blocks x {_digits(rows[PLAN_B].ours)} B")  # fmt: skip
     yield ("rows in 64 GB of memory", f"{64e9 / rows[IN_MEMORY].ours / 1e6:.0f} million",

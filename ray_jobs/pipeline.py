@@ -16,6 +16,7 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from eventsam.loading import Loader
 from eventsam.order import Layout
+from ray_jobs.block_numbers import BlockNumbers
 
 SAMPLES_PER_BLOCK = 128
 """Tasks of 100 to 250 samples hide Ray's cost per task."""
@@ -87,7 +88,7 @@ def stream(loader: Loader, layout: Layout) -> ray.data.Dataset:
     context.print_on_execution_start = False
     if Pause not in context.custom_execution_callback_classes:
         context.custom_execution_callback_classes.append(Pause)
-    blocks = ray.data.range(layout.num_blocks, override_num_blocks=layout.num_blocks)
+    blocks = ray.data.read_datasource(BlockNumbers(layout.num_blocks), override_num_blocks=layout.num_blocks)
     return blocks.map_batches(ReadBlocks(loader, layout), batch_size=None)
 
 

@@ -21,6 +21,7 @@ from eventsam.loading import Data, make_loader
 from eventsam.recipe import load_recipe
 from eventsam.spec import build, replace
 from eventsam.throughput import ReaderCost, measure_reader
+from ray_jobs.block_numbers import BlockNumbers
 from ray_jobs.cluster import connected
 from ray_jobs.pipeline import SAMPLES_PER_BLOCK, Pause
 from ray_jobs.plan import reading_of
@@ -55,7 +56,7 @@ def rows(quick: bool) -> Iterator[Row]:
         rate = blocks_per_second(300 if quick else 2000)
         yield Row("blocks through one scheduler (1000 GPUs of 100 samples/s: peer)", rate / NEEDED, None, rate, NEEDED,
                   "blocks/s")  # fmt: skip
-        num_blocks = 10**4 if quick else 10**5
+        num_blocks = 10**3 if quick else 10**4
         seconds, num_bytes = planning(num_blocks)
         yield Row(f"a plan of {num_blocks} blocks: until its first", 1.0, None, seconds, 1.0, "s")
         yield Row(f"a plan of {num_blocks} blocks: memory", 1.0, None, num_bytes, 1.0, "B/block")
@@ -98,7 +99,7 @@ def blocks_per_second(num_blocks: int) -> float:
     context.execution_options.preserve_order = True
     context.print_on_execution_start = False
     context.custom_execution_callback_classes = [Pause]
-    blocks = ray.data.range(num_blocks, override_num_blocks=num_blocks).map_batches(_nothing, batch_size=None)
+    blocks = _stream(num_blocks)
     times = []
     for _ in blocks.iter_batches(batch_size=1, prefetch_batches=4):
         times.append(time.perf_counter())
@@ -110,7 +111,7 @@ def planning(num_blocks: int) -> tuple[float, float]:
     """Return the seconds until a stream of so many blocks hands out its first one, and the bytes per block it takes."""
     process, started = psutil.Process(), time.perf_counter()
     before = process.memory_info().rss
-    blocks = ray.data.range(num_blocks, override_num_blocks=num_blocks).map_batches(_nothing, batch_size=None)
+    blocks = _stream(num_blocks)
     next(iter(blocks.iter_batches(batch_size=1)))
     return time.perf_counter() - started, (process.memory_info().rss - before) / num_blocks
 
@@ -124,6 +125,12 @@ def index_memory(table: Any) -> float:
     seen, after = ray.get(reader.look.remote(ray.put(table)))
     assert seen == table.num_rows
     return float(max(0, after - before))
+
+
+def _stream(num_blocks: int) -> ray.data.Dataset:
+    """Return a stream of blocks as the pipeline plans them, without work in them."""
+    numbers = ray.data.read_datasource(BlockNumbers(num_blocks), override_num_blocks=num_blocks)
+    return numbers.map_batches(_nothing, batch_size=None)
 
 
 def _nothing(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
