@@ -19,6 +19,9 @@ KINDS = {"best": "best checkpoint", "results": "held-out samples", "last": "last
 MAX_COLUMNS = 6
 """Up to so many runs stand side by side as columns; more become rows."""
 
+CELL_WIDTH = 9
+"""Of a quantity's column where runs are lines; longer values fold."""
+
 _NO_VALUE = "–"
 
 
@@ -70,7 +73,8 @@ def compare_text(comparison: Comparison, width: int = 110) -> str:
     if few:
         console.print(_as_columns(comparison, rows))
     else:
-        console.print(_as_rows(comparison, [row for row in rows if row.group != "run" or row.name == "status"], width))
+        for table in _as_rows(comparison, [row for row in rows if row.group != "run" or row.name == "status"], width):
+            console.print(table)
     for group in comparison.groups:
         console.print(f"over seeds {', '.join(group.seeds)} ({', '.join(group.names)}):")
         for name, score in group.scores.items():
@@ -144,15 +148,19 @@ def _as_columns(comparison: Comparison, rows: Sequence[Line]) -> Table:
     return table
 
 
-def _as_rows(comparison: Comparison, rows: Sequence[Line], width: int) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("run", overflow="fold")
+def _as_rows(comparison: Comparison, rows: Sequence[Line], width: int) -> Iterator[Table]:
+    """Yield tables of a line per run, as many below each other as the quantities need: a terminal is only so wide."""
     short = [row for row in rows if row.group != KINDS["last"]]
-    for row in short:
-        table.add_column(_label_of(row), justify="right", overflow="fold", min_width=min(9, width // 12))
-    for place, run in enumerate(comparison.runs):
-        table.add_row(run.name, *(_marked(row)[place] for row in short))
-    return table
+    name_width = min(width // 3, max(len(run.name) for run in comparison.runs))
+    at_once = max(1, (width - name_width - 4) // (CELL_WIDTH + 3))
+    for first in range(0, len(short), at_once):
+        table = Table(box=box.SIMPLE_HEAD)
+        table.add_column("run", overflow="fold", min_width=name_width)
+        for row in short[first : first + at_once]:
+            table.add_column(_label_of(row), justify="right", overflow="fold", min_width=CELL_WIDTH)
+        for place, run in enumerate(comparison.runs):
+            table.add_row(run.name, *(_marked(row)[place] for row in short[first : first + at_once]))
+        yield table
 
 
 def _label_of(row: Line) -> str:

@@ -66,6 +66,15 @@ def test_many_runs_become_rows_and_nothing_is_cut() -> None:
     assert comparison_html(compare(runs), "x").count("<tr") == 1 + 40 + 3
 
 
+def test_more_quantities_than_a_terminal_is_wide_follow_below_each_with_the_runs_names() -> None:
+    runs = [run(f"r{number}", 0.01 * number, **{f"p{place}": number for place in range(30)}) for number in range(8)]
+    text = compare_text(compare(runs), width=100)
+    assert max(map(len, text.splitlines())) <= 100
+    for name in (*(f"p{place}" for place in range(30)), "vIoU", "0.070 *"):
+        assert name in text
+    assert text.count("r7") == 5  # 33 quantities, seven at once
+
+
 def test_markup_in_names_stays_text() -> None:
     page = comparison_html(compare([run("<script>", 0.1, note="[bold]"), run("b", 0.2, note="&")]), "a < b")
     assert "<script>" not in page
