@@ -103,7 +103,7 @@ PRESETS: Mapping[str, Sam3dPreset] = {
         pointmap_num_heads=8,
         width=256,
         num_blocks=8,
-        num_heads=8,
+        num_heads=4,
         grid=8,
         decoder_channels=(128, 64, 16),
     ),
