@@ -1,8 +1,8 @@
 """The tables of docs/scaling.md, from what `python -m benchmarks.platform --json OUT` measured.
 
 python -m benchmarks.platform_scaling OUT
-Only what stands between the page's marks is written anew: what was measured, and what follows from it by the code that
-the page speaks of. tests/test_scaling.py holds the page to that.
+Only what stands between the page's marks is written anew: what was measured (rows that OUT lacks stay), and what
+follows from it by the code that the page speaks of. tests/test_scaling.py holds the page to that.
 """
 
 import argparse
@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from eventsam.throughput import Pipeline, ReaderCost, readers_needed, simulate
 from ray_jobs.pipeline import BYTES_PER_BLOCK, SAMPLES_PER_BLOCK
@@ -23,7 +25,8 @@ NUM_GPUS, RATE = 1000, 100.0
 """The cluster on paper: the rate is stated, not measured, and everything grows with it."""
 CORES_PER_NODE, GPUS_PER_NODE = 32, 8
 
-NO_PEER = "–"
+NONE = "–"
+"""A row without a peer, or one that was not measured yet."""
 SCHEDULER = "blocks through one scheduler (1000 GPUs of 100 samples/s: peer)"
 IN_MEMORY, IN_FILE = "index: in memory (Parquet: peer)", "index of 1000000 rows: Parquet (zstd: peer)"
 SEAL, OWN = "index: seconds per million rows to seal (to read: peer)", (
@@ -60,26 +63,19 @@ Rows = Mapping[str, Measured]
 
 
 def from_json(path: Path) -> dict[str, Measured]:
-    """Return the rows that `benchmarks.platform` wrote.
-
-    Raises:
-        ValueError: some that the page needs are not among them.
-    """
+    """Return the rows that `benchmarks.platform` wrote, as far as the page shows them."""
     stated = json.loads(path.read_text())["rows"]
-    found = {row["name"]: Measured(row["ours"], row["peer"], row["unit"]) for row in stated}
-    lacking = [name for name in (*ROWS, *CHECKED) if name not in found]
-    if lacking:
-        raise ValueError(f"{path} lacks {'; '.join(lacking)}: run all of scaling, data_plane, index and order")
-    return found
+    shown = {*ROWS, *CHECKED}
+    return {row["name"]: Measured(row["ours"], row["peer"], row["unit"]) for row in stated if row["name"] in shown}
 
 
 def from_page(text: str) -> dict[str, Measured]:
     """Return the rows that the page states as measured."""
-    found = {}
+    found = dict.fromkeys((*ROWS, *CHECKED), Measured(math.nan, math.nan, ""))
     for mark in ("measured", "checked"):
         for line in _marked(text, mark).splitlines()[3:-1]:
             name, ours, peer, unit, *_ = (cell.strip() for cell in line.strip("|").split("|"))
-            found[name] = Measured(float(ours), math.nan if peer == NO_PEER else float(peer), unit)
+            found[name] = Measured(_number(ours), _number(peer), unit)
     return found
 
 
@@ -120,12 +116,12 @@ def _measured(rows: Rows, names: Iterable[str]) -> Iterable[tuple[str, ...]]:
     for name in names:
         row = rows[name]
         alone = not name.endswith("peer)") and not name.startswith("10^9")
-        yield name, _digits(row.ours), NO_PEER if alone else _digits(row.peer), row.unit
+        yield name, _digits(row.ours), NONE if alone else _digits(row.peer), row.unit
 
 
 def _checked(rows: Rows) -> Iterable[tuple[str, ...]]:
     for cells, name in zip(_measured(rows, CHECKED), CHECKED, strict=True):
-        yield *cells, f"{rows[name].ours / rows[name].peer:.2f}"
+        yield *cells, _digits(rows[name].ours / rows[name].peer)
 
 
 def _gpu(rows: Rows, recipe: str) -> tuple[str, ...]:
@@ -133,7 +129,7 @@ def _gpu(rows: Rows, recipe: str) -> tuple[str, ...]:
     cores = 1.1 * RATE * model.block_seconds / model.samples_per_block
     fed = rows[SCHEDULER].ours * model.samples_per_block / RATE
     return (recipe, str(model.samples_per_block), _digits(model.block_bytes / 1e6), _digits(model.block_seconds),
-            _digits(cores), _digits(RATE * model.reader.bytes / 1e6), f"{fed:.0f}")  # fmt: skip
+            _digits(cores), _digits(RATE * model.reader.bytes / 1e6), _whole(fed))  # fmt: skip
 
 
 def _budgets(rows: Rows) -> Iterable[tuple[str, ...]]:
@@ -159,7 +155,7 @@ def _budgets(rows: Rows) -> Iterable[tuple[str, ...]]:
            f"({cores} + {NUM_GPUS}) x {_digits(block_mb)} MB")  # fmt: skip
     yield ("seconds that a block lasts its GPU", _digits(waiting), f"{model.samples_per_block} / {RATE:g}")
     yield "blocks/s", _digits(blocks_s), f"{total:.0f} / {model.samples_per_block}"
-    yield ("schedulers at the measured rate", str(math.ceil(blocks_s / rows[SCHEDULER].ours)),
+    yield ("schedulers at the measured rate", _whole(np.ceil(blocks_s / rows[SCHEDULER].ours)),
            f"{_digits(blocks_s)} / {_digits(rows[SCHEDULER].ours)}, rounded up")  # fmt: skip
 
 
@@ -178,7 +174,7 @@ def _index(rows: Rows) -> Iterable[tuple[str, ...]]:
            f"10^9 / {SAMPLES_PER_BLOCK} blocks x {_digits(rows[PLAN_S].ours)} s / 10^4")  # fmt: skip
     yield ("a plan of its blocks, in the driver's memory, GB", _digits(rows[PLAN_B].ours * blocks / 1e9),
            f"10^9 / {SAMPLES_PER_BLOCK} blocks x {_digits(rows[PLAN_B].ours)} B")  # fmt: skip
-    yield ("rows in 64 GB of memory", f"{64e9 / rows[IN_MEMORY].ours / 1e6:.0f} million",
+    yield ("rows in 64 GB of memory", f"{_whole(64e9 / rows[IN_MEMORY].ours / 1e6)} million",
            f"64 x 10^9 / {_digits(rows[IN_MEMORY].ours)} B")  # fmt: skip
 
 
@@ -189,10 +185,18 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 def _digits(value: float) -> str:
     """Return three digits of a number, in full."""
-    if not value:
-        return "0"
+    if not value or math.isnan(value):
+        return "0" if value == 0 else NONE
     places = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:.{places}f}"
+
+
+def _whole(value: float) -> str:
+    return NONE if math.isnan(value) else f"{value:.0f}"
+
+
+def _number(cell: str) -> float:
+    return math.nan if cell == NONE else float(cell)
 
 
 def _with_tables(text: str, made: Mapping[str, str]) -> str:
@@ -219,7 +223,8 @@ def main() -> None:
     """Rewrite the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", type=Path)
-    PAGE.write_text(rewritten(PAGE.read_text(), from_json(parser.parse_args().rows)))
+    text = PAGE.read_text()
+    PAGE.write_text(rewritten(text, from_page(text) | from_json(parser.parse_args().rows)))
 
 
 if __name__ == "__main__":
