@@ -26,7 +26,7 @@ class BlockNumber:
         yield pa.table({"id": pa.array([self.number], pa.int64())})
 
 
-class BlockNumbers(Datasource):  # type: ignore[misc]
+class BlockNumbers(Datasource):
     """The numbers from 0 to `num_blocks`, in order, each a block of its own."""
 
     def __init__(self, num_blocks: int) -> None:
