@@ -17,9 +17,9 @@ from eventsam.recipe import load_recipe, recipe_hash
 from eventsam.report.data import ReportData
 from eventsam.report.figures import all_figures
 from eventsam.report.html import write_report
+from eventsam.report.measured import FILE_NAME, Measured, save_measured
 from eventsam.report.storage import save
 from eventsam.report.summary import result_json
-from eventsam.report.verdict import verdict
 from eventsam.representations.blank import Blank
 from eventsam.simulate.settings import RenderSettings
 from eventsam.simulate.sources import ObjectSource, mesh_sources, procedural_sources
@@ -27,6 +27,7 @@ from eventsam.simulate.trajectory import TrajectoryRanges
 from eventsam.spec import Spec, replace, spec
 from ray_jobs import ladder
 from ray_jobs.cluster import Resources, connected
+from ray_jobs.evaluate import tables_of
 from ray_jobs.render import render_catalog
 from ray_jobs.supervise import Tracking, train
 from ray_jobs.train import Outcome
@@ -88,9 +89,10 @@ class Demo:
                 raise KeyboardInterrupt
         with self._timed("evaluate"):
             held_out = ladder.open_ladder(outcomes["fuse"].best, outcomes["control"].best)
-            values = ladder.measure(held_out, self.folder / "evaluate", self.resources)
+            measured = ladder.measure(held_out, self.folder / "evaluate", self.resources)
+            save_measured(measured, self.folder / "report" / FILE_NAME)
         with self._timed("report"):
-            report = self._report(command, catalog, held_out, values)
+            report = self._report(command, catalog, held_out, measured)
         return dataclasses.replace(report, seconds=dict(self.seconds))
 
     @contextmanager
@@ -127,25 +129,18 @@ class Demo:
             recipe = replace(recipe, path, value)
         return recipe
 
-    def _report(
-        self, command: list[str], catalog: Catalog, held_out: ladder.Ladder, values: ladder.Values
-    ) -> ReportData:
-        rows, differences = ladder.rows_of(held_out, values), ladder.differences_of(held_out, values)
-        shares = ladder.shares_of(held_out, values)
+    def _report(self, command: list[str], catalog: Catalog, held_out: ladder.Ladder, measured: Measured) -> ReportData:
         recipes = {stage: self._recipe(stage) for stage in STAGES}
         return ReportData(
             title="Event-SAM3D demo",
             subtitle=f"3-D reconstruction from blurry frames and events, seed {self.seed}",
-            rows=rows,
-            differences=differences,
-            gap_closed=shares,
             losses={stage: MetricsLog(self.folder / stage / "metrics.jsonl").read() for stage in STAGES},
-            samples=ladder.sample_rows(held_out, values),
+            samples=ladder.sample_rows(held_out, measured),
             commands=(shlex.join(command), *self._commands()),
             hashes={"code": code_hash(), "catalog": catalog.hash[:12]}
             | {f"recipe {stage}": recipe_hash(recipe) for stage, recipe in recipes.items()},
             facts=self._facts(catalog, recipes),
-            notes=verdict(rows, differences, shares),
+            **tables_of(measured),  # type: ignore[arg-type]
         )
 
     def _facts(self, catalog: Catalog, recipes: Mapping[str, Spec]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Bootstrap intervals of paired comparisons; they resample objects, since views of one object are no new draws."""
 
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,13 +79,16 @@ def _paired(clusters: ArrayLike, **values: ArrayLike) -> tuple[NDArray[Any], ...
     return (*arrays.values(), np.unique(labels, return_inverse=True)[1])
 
 
+@lru_cache(maxsize=16)
 def _draws(num_clusters: int, num_resamples: int, seed: int) -> Array:
-    """Return how often each resample draws each cluster, (num_resamples, K)."""
+    """Return how often each resample draws each cluster, (num_resamples, K): drawn once for a whole table."""
     if num_resamples < 1:
         raise ValueError(f"num_resamples must be at least 1, got {num_resamples}")
     generator = np.random.default_rng(seed)
     shares = np.full(num_clusters, 1 / num_clusters)
-    return generator.multinomial(num_clusters, shares, size=num_resamples).astype(np.float64)
+    draws = generator.multinomial(num_clusters, shares, size=num_resamples).astype(np.float64)
+    draws.flags.writeable = False
+    return draws
 
 
 def _interval(mean: float, resampled: Array, num_clusters: int, confidence: float) -> Interval:

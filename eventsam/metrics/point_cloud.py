@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+
+from eventsam.metrics.nearest import PointIndex
 
 Points = NDArray[np.float64]
 
@@ -41,14 +42,16 @@ def point_cloud_scores(prediction: NDArray[Any], truth: NDArray[Any], threshold:
         agree = len(prediction) == len(truth)
         distance = 0.0 if agree else EMPTY_DISTANCE
         return PointCloudScores(distance, distance, distance, float(agree))
-    # float64 before the tree: distances of float32 points would carry its rounding.
-    prediction, truth = prediction.astype(np.float64), truth.astype(np.float64)
-    to_truth = cKDTree(truth).query(prediction)[0]
-    to_prediction = cKDTree(prediction).query(truth)[0]
+    to_truth = PointIndex(truth).nearest(prediction).distance
+    to_prediction = PointIndex(prediction).nearest(truth).distance
     cd_p, cd_n = float(to_truth.mean()), float(to_prediction.mean())
+    return PointCloudScores(cd_p, cd_n, (cd_p + cd_n) / 2, f_score(to_truth, to_prediction, threshold))
+
+
+def f_score(to_truth: Points, to_prediction: Points, threshold: float) -> float:
+    """Return the harmonic mean of the shares of distances (n,) and (m,) strictly below the threshold."""
     precision, recall = float((to_truth < threshold).mean()), float((to_prediction < threshold).mean())
-    f_score = 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
-    return PointCloudScores(cd_p, cd_n, (cd_p + cd_n) / 2, f_score)
+    return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
 
 
 def surface_points(occupancy: NDArray[np.bool_]) -> Points:

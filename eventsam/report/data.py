@@ -25,6 +25,22 @@ class ResultRow:
 
 
 @dataclass(frozen=True)
+class GroupRow:
+    """One cell of a table by object, category or seen and unseen: `grouping` says which, `group` its name."""
+
+    grouping: str
+    group: str
+    input: str
+    blur: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+    num_objects: int
+    seed: int
+
+
+@dataclass(frozen=True)
 class Difference:
     """The paired difference `first` minus `second` over the same objects, with its 95 % interval."""
 
@@ -74,13 +90,35 @@ class SampleRow:
 
 
 @dataclass(frozen=True)
+class AttentionRow:
+    """Where teacher and student look in one sample: `images` uint8 (3, H, W) as each sees it, `maps` (L, h, w) float32.
+
+    Both have the keys "teacher" and "student"; map i is block `blocks[i]`'s, of mean 1.
+    """
+
+    title: str
+    blocks: tuple[int, ...]
+    images: Mapping[str, NDArray[np.uint8]]
+    maps: Mapping[str, NDArray[np.float32]]
+
+    def __post_init__(self) -> None:
+        for name in ("teacher", "student"):
+            image, maps = self.images[name], self.maps[name]
+            if image.dtype != np.uint8 or image.ndim != 3 or len(image) != 3:
+                raise ValueError(f"{self.title}: image {name} is {image.dtype} {image.shape}, expected uint8 (3, H, W)")
+            if maps.ndim != 3 or len(maps) != len(self.blocks):
+                raise ValueError(f"{self.title}: maps of {name} are {maps.shape}, expected ({len(self.blocks)}, h, w)")
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything a report shows; whatever is empty is left out of it.
 
-    `gap_closed` maps input to blur to share, for the inputs between the two bounds. `losses` maps a stage's name to its
-    records in step order. `seconds` are wall clock per stage, without a total. `commands` are shown word for word;
-    `hashes` name code, recipe and catalog; `facts` are short lines on what was run (object counts, presets); `notes`
-    are sentences, the verdict first.
+    `groups` are tables by object or category; `pooled_rows` and `pooled_differences` speak of several runs together
+    (their seeds mean nothing). `gap_closed` maps input to blur to share, for the inputs between the two bounds.
+    `losses` maps a stage's name to its records in step order. `seconds` are wall clock per stage, without a total.
+    `commands` are shown word for word; `hashes` name code, recipe and catalog; `facts` are short lines on what was run
+    (object counts, presets); `notes` are sentences, the verdict first.
     """
 
     title: str
@@ -90,6 +128,10 @@ class ReportData:
     gap_closed: Mapping[str, Mapping[str, Share]] = field(default_factory=dict)
     losses: Mapping[str, Sequence[LossRecord]] = field(default_factory=dict)
     samples: Sequence[SampleRow] = ()
+    groups: Sequence[GroupRow] = ()
+    pooled_rows: Sequence[ResultRow] = ()
+    pooled_differences: Sequence[Difference] = ()
+    attention: Sequence[AttentionRow] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
     commands: Sequence[str] = ()

@@ -7,10 +7,17 @@ from pathlib import Path
 from eventsam.report.canvas import png
 from eventsam.report.curves import curve_names, data_wait, logged_numbers, loss_curves
 from eventsam.report.data import ReportData, ResultRow, SampleRow, Share
+from eventsam.report.extra_html import (
+    attention_card,
+    difference_table,
+    group_tables,
+    pooled_tables,
+    with_interval,
+)
 from eventsam.report.figures import LADDER_METRICS, SHAPES, blur_ladder, gap_bars
 from eventsam.report.page import captioned, card, folded, page, picture, section, table
 from eventsam.report.palette import BLURS, IMAGES, INPUTS, METRICS, direction_of, in_order, look_of
-from eventsam.report.summary import OURS, interval, number, percent
+from eventsam.report.summary import OURS, number, percent
 from eventsam.report.voxels import render_occupancy, trim_together
 
 _LONGEST_HEAD = 16
@@ -29,7 +36,10 @@ def report_html(report: ReportData) -> str:
         card(_notes(report.notes), "notes"),
         section("How results hold up against blur", _ladder(report), _gap(report)),
         section("Held-out objects", *(_sample(sample) for sample in report.samples)),
+        section("Where the encoders look", *(attention_card(row) for row in report.attention)),
         section("All numbers", *_result_tables(report.rows)),
+        section("Over all runs", *pooled_tables(report)),
+        section("By group", *group_tables(report.groups)),
         section("Training", _losses(report), _details(report)),
         section("Time and memory", _wait(report), _times(report)),
         section("How to get this again", _commands(report), _facts(report)),
@@ -87,21 +97,7 @@ def _ladder(report: ReportData) -> str:
 def _gap(report: ReportData) -> str:
     if not report.gap_closed:
         return ""
-    rows = [
-        (
-            "",
-            (
-                f"{escape(look_of(row.first).label)} − {escape(look_of(row.second).label)}",
-                escape(row.blur),
-                escape(direction_of(row.metric).label),
-                str(row.seed),
-                _with_interval(row.mean, row.low, row.high, signed=True),
-            ),
-        )
-        for row in report.differences
-    ]
-    head = ("paired difference", "blur", "metric", "seed", "mean and 95 % interval")
-    differences = card(folded("Paired differences", table(head, rows))) if rows else ""
+    differences = card(folded("Paired differences", difference_table(report.differences)))
     return card(picture(gap_bars(report.gap_closed), "Share of the gap closed per blur level"), "wide") + differences
 
 
@@ -145,7 +141,7 @@ def _result_tables(rows: Sequence[ResultRow]) -> list[str]:
 
 def _result_table(rows: Sequence[ResultRow]) -> str:
     blurs = in_order((row.blur for row in rows), BLURS)
-    cells = {(row.input, row.blur): _with_interval(row.mean, row.low, row.high) for row in rows}
+    cells = {(row.input, row.blur): with_interval(row.mean, row.low, row.high) for row in rows}
     lines = []
     for name in in_order((row.input for row in rows), INPUTS):
         look = look_of(name)
@@ -155,10 +151,6 @@ def _result_table(rows: Sequence[ResultRow]) -> str:
     better = "higher" if direction.higher_is_better else "lower"
     caption = f"{escape(direction.label)}<span>{better} is better, seed {rows[0].seed}</span>"
     return table(("", *blurs), lines, caption)
-
-
-def _with_interval(mean: float, low: float, high: float, signed: bool = False) -> str:
-    return f"{number(mean, signed)}<small>{interval(low, high, signed)}</small>"
 
 
 def _losses(report: ReportData) -> str:

@@ -45,7 +45,8 @@ img.pixelated { image-rendering: pixelated; }
 .strip { display: grid; gap: 10px; margin-bottom: 12px; }
 .strip:last-child { margin-bottom: 0; }
 .frames { grid-template-columns: repeat(4, 1fr); }
-.shapes { grid-template-columns: repeat(6, 1fr); }
+.shapes { grid-template-columns: repeat(7, 1fr); }
+.attention { grid-template-columns: repeat(auto-fit, minmax(110px, 1fr)); max-width: 760px; }
 .strip img { width: 100%; border-radius: 6px; }
 .strip figcaption { margin-top: 5px; font-size: 12.5px; line-height: 1.3; text-align: center; }
 .shapes figcaption b { display: block; color: var(--ink); font-variant-numeric: tabular-nums; }

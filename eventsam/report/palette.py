@@ -24,11 +24,12 @@ class Direction:
 INPUTS: dict[str, Look] = {
     "sharp_rgb": Look("Sharp RGB", "#0072B2", "^"),
     "events_blurry": Look("Events + blurry RGB", "#D55E00", "o"),
+    "events_only": Look("Events only", "#E69F00", "P"),
     "control": Look("Control (no events)", "#AA4499", "s"),
     "edi": Look("EDI, then RGB", "#009E73", "D"),
     "blurry_rgb": Look("Blurry RGB", "#777777", "v"),
 }
-"""The five inputs, upper bound first. Colours after Okabe & Ito, "Color Universal Design": told apart by every eye."""
+"""The inputs, upper bound first. Colours after Okabe & Ito, "Color Universal Design": told apart by every eye."""
 
 TRUTH = Look("Truth", "#5B6B7A")
 """The ground-truth shape."""
@@ -40,8 +41,11 @@ METRICS: dict[str, Direction] = {
     "viou": Direction("vIoU", True),
     "f_score": Direction("F-score", True),
     "chamfer": Direction("Chamfer distance", False),
-    "chamfer_p": Direction("CD prediction to truth", False),
-    "chamfer_n": Direction("CD truth to prediction", False),
+    "cd_p": Direction("CD prediction to truth", False),
+    "cd_n": Direction("CD truth to prediction", False),
+    "viou_solid": Direction("Solid vIoU", True),
+    "cd_normal": Direction("Normal difference", False),
+    "uni3d": Direction("Uni3D similarity", True),
 }
 """Metrics with a known direction; of others, names that start like a distance or a loss count as lower is better."""
 
@@ -62,8 +66,10 @@ def look_of(input_name: str) -> Look:
 
 def direction_of(metric: str) -> Direction:
     """Return a metric's label and direction."""
-    lower = metric.startswith(("chamfer", "loss", "cd_", "l1", "l2", "error"))
-    return METRICS.get(metric, Direction(metric, not lower))
+    name, _, alignment = metric.partition("/")
+    lower = name.startswith(("chamfer", "loss", "cd_", "l1", "l2", "error"))
+    known = METRICS.get(name, Direction(name, not lower))
+    return Direction(f"{known.label}/{alignment}", known.higher_is_better) if alignment else known
 
 
 def in_order(names: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:

@@ -10,11 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eventsam.report.data import Difference, ReportData, ResultRow, SampleRow, Share
+from eventsam.report.data import AttentionRow, Difference, GroupRow, ReportData, ResultRow, SampleRow, Share
 
 SCHEMA = 1
 JSON_NAME = "report.json"
 ARRAYS_NAME = "report.npz"
+_ROWS: Mapping[str, type[ResultRow | Difference | GroupRow]] = {
+    "rows": ResultRow,
+    "differences": Difference,
+    "groups": GroupRow,
+    "pooled_rows": ResultRow,
+    "pooled_differences": Difference,
+}
+_LATER = ("groups", "pooled_rows", "pooled_differences", "attention")
 
 
 def save(report: ReportData, directory: Path) -> None:
@@ -37,9 +45,14 @@ def save(report: ReportData, directory: Path) -> None:
                 "occupancies": {name: len(grid) for name, grid in sample.occupancies.items()},
             }
         )
+    attention = []
+    for number, looked in enumerate(report.attention):
+        arrays |= {f"attention/{number}/images/{name}": image for name, image in looked.images.items()}
+        arrays |= {f"attention/{number}/maps/{name}": maps for name, maps in looked.maps.items()}
+        attention.append({"title": looked.title, "blocks": list(looked.blocks)})
     with (directory / ARRAYS_NAME).open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    words = {"schema": SCHEMA, **_without_arrays(report), "samples": samples}
+    words = {"schema": SCHEMA, **_without_arrays(report), "samples": samples, "attention": attention}
     text = json.dumps(finite_or_null(words), indent=1, allow_nan=False)
     (directory / JSON_NAME).write_text(text + "\n", encoding="utf-8")
 
@@ -74,8 +87,8 @@ def finite_or_null(value: Any) -> Any:
 
 
 def _without_arrays(report: ReportData) -> dict[str, Any]:
-    fields = {name: value for name, value in vars(report).items() if name != "samples"}
-    for name in ("rows", "differences"):
+    fields = {name: value for name, value in vars(report).items() if name not in ("samples", "attention")}
+    for name in _ROWS:
         fields[name] = [asdict(row) for row in fields[name]]
     fields["gap_closed"] = {
         name: {blur: asdict(share) for blur, share in shares.items()} for name, shares in report.gap_closed.items()
@@ -84,14 +97,18 @@ def _without_arrays(report: ReportData) -> dict[str, Any]:
 
 
 def _rebuilt(words: dict[str, Any], arrays_path: Path) -> ReportData:
-    words["rows"] = tuple(ResultRow(**_with_nan(row)) for row in words["rows"])
-    words["differences"] = tuple(Difference(**_with_nan(row)) for row in words["differences"])
+    # Reports of before a kind of row existed have none of it.
+    words = {name: () for name in _LATER} | words
+    for name, kind in _ROWS.items():
+        words[name] = tuple(kind(**_with_nan(row)) for row in words[name])
     words["gap_closed"] = {
         name: {blur: Share(**share) for blur, share in shares.items()} for name, shares in words["gap_closed"].items()
     }
     words["losses"] = {stage: tuple(map(_with_nan, records)) for stage, records in words["losses"].items()}
     with np.load(arrays_path, allow_pickle=False) as arrays:
         words["samples"] = tuple(_sample(number, row, arrays) for number, row in enumerate(words["samples"]))
+        looked = enumerate(words["attention"])
+        words["attention"] = tuple(_attention(number, row, arrays) for number, row in looked)
     for name in ("commands", "notes"):
         words[name] = tuple(words[name])
     return ReportData(**words)
@@ -104,6 +121,14 @@ def _sample(number: int, row: dict[str, Any], arrays: Mapping[str, NDArray[Any]]
         occupancies[name] = bits.astype(bool).reshape(side, side, side)
     images = {name: arrays[f"{number}/images/{name}"] for name in row["images"]}
     return SampleRow(row["title"], row["blur"], images, occupancies, _with_nan(row["scores"]))
+
+
+def _attention(number: int, row: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> AttentionRow:
+    images, maps = (
+        {name: arrays[f"attention/{number}/{kind}/{name}"] for name in ("teacher", "student")}
+        for kind in ("images", "maps")
+    )
+    return AttentionRow(row["title"], tuple(row["blocks"]), images, maps)
 
 
 def _with_nan(numbers: Mapping[str, Any]) -> dict[str, Any]:

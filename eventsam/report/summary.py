@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from eventsam.report.data import ReportData, ResultRow, Share
+from eventsam.report.data import GroupRow, ReportData, ResultRow, Share
 from eventsam.report.palette import BLURS, INPUTS, METRICS, direction_of, in_order, look_of
 from eventsam.report.storage import finite_or_null
 
@@ -20,8 +20,8 @@ OURS = "events_blurry"
 def result_json(report: ReportData) -> dict[str, Any]:
     """Return what `--json` writes: rows, gap_closed of events + blurry by blur level, seconds, peak_memory_bytes.
 
-    `gap_closed_by_input`, `differences`, `notes`, `commands` and `hashes` come on top. Numbers that do not exist are
-    None, so the result is strict JSON.
+    `gap_closed_by_input`, `differences`, `groups`, `pooled_rows`, `pooled_differences`, `notes`, `commands` and
+    `hashes` come on top. Numbers that do not exist are None, so the result is strict JSON.
     """
     shares = {
         name: {blur: asdict(share) for blur, share in levels.items()} for name, levels in report.gap_closed.items()
@@ -34,6 +34,9 @@ def result_json(report: ReportData) -> dict[str, Any]:
             "peak_memory_bytes": report.peak_memory_bytes,
             "gap_closed_by_input": shares,
             "differences": [asdict(row) for row in report.differences],
+            "groups": [asdict(row) for row in report.groups],
+            "pooled_rows": [asdict(row) for row in report.pooled_rows],
+            "pooled_differences": [asdict(row) for row in report.pooled_differences],
             "notes": report.notes,
             "commands": report.commands,
             "hashes": report.hashes,
@@ -50,6 +53,10 @@ def table_text(report: ReportData, width: int = 110) -> str:
             rows = [row for row in report.rows if row.metric == metric and row.seed == seed]
             if rows:
                 console.print(_metric_table(rows))
+    for metric in in_order((row.metric for row in report.pooled_rows), METRICS):
+        console.print(_metric_table([row for row in report.pooled_rows if row.metric == metric], "all runs"))
+    for table in _group_tables(report.groups):
+        console.print(table)
     if report.gap_closed:
         console.print(_gap_table(report))
     for note in report.notes:
@@ -83,12 +90,13 @@ def mean_over_seeds(rows: Sequence[ResultRow], input_name: str, blur: str, metri
     return fmean(values) if values else float("nan")
 
 
-def _metric_table(rows: Sequence[ResultRow]) -> Table:
+def _metric_table(rows: Sequence[ResultRow], which: str | None = None) -> Table:
     blurs = in_order((row.blur for row in rows), BLURS)
     first, direction = rows[0], direction_of(rows[0].metric)
     better = "higher" if direction.higher_is_better else "lower"
     objects = " / ".join(str(count) for count in dict.fromkeys(row.num_objects for row in rows))
-    title = f"{direction.label} ({better} is better), seed {first.seed}, {objects} held-out objects, 95 % intervals"
+    runs = which or f"seed {first.seed}"
+    title = f"{direction.label} ({better} is better), {runs}, {objects} held-out objects, 95 % intervals"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="")
     table.add_column("input")
     for blur in blurs:
@@ -97,6 +105,24 @@ def _metric_table(rows: Sequence[ResultRow]) -> Table:
     for name in in_order((row.input for row in rows), INPUTS):
         table.add_row(look_of(name).label, *(cells.get((name, blur), "–") for blur in blurs))
     return table
+
+
+def _group_tables(groups: Sequence[GroupRow]) -> list[Table]:
+    """One table per grouping, seed, metric and level; objects are too many for a terminal."""
+    shown = [row for row in groups if row.grouping != "object"]
+    tables = []
+    for grouping, seed, metric, blur in dict.fromkeys((r.grouping, r.seed, r.metric, r.blur) for r in shown):
+        rows = [r for r in shown if (r.grouping, r.seed, r.metric, r.blur) == (grouping, seed, metric, blur)]
+        inputs = in_order((row.input for row in rows), INPUTS)
+        title = f"{direction_of(metric).label} by {grouping}, {blur} blur, seed {seed}"
+        table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="")
+        for head in (grouping, "objects", *(look_of(name).label for name in inputs)):
+            table.add_column(head)
+        means = {(row.group, row.input): number(row.mean) for row in rows}
+        for group, count in {row.group: row.num_objects for row in rows}.items():
+            table.add_row(group, str(count), *(means.get((group, name), "–") for name in inputs))
+        tables.append(table)
+    return tables
 
 
 def _gap_table(report: ReportData) -> Table:

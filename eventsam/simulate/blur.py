@@ -1,6 +1,7 @@
 """Motion blur as the mean of consecutive sharp frames."""
 
 import math
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,8 +10,33 @@ from numpy.typing import NDArray
 BLUR_LEVELS: Mapping[str, int] = {"easy": 10, "medium": 20, "hard": 40}
 """Number of sharp frames that one blurry frame averages."""
 
+_EXPOSURE = re.compile(r"(\d+(?:\.\d+)?)ms")
+
 OUTLINED_SHARE = 0.25
 """A pixel belongs to the blurry object where it is covered for at least this share of the exposure."""
+
+
+def num_blurred_frames(level: str, frame_interval_us: int) -> int:
+    """Return how many frames a level averages: one of `BLUR_LEVELS`, or an exposure time such as "25ms".
+
+    Raises ValueError for another name, and for an exposure that is not a whole number of frames, at least one.
+    """
+    if level in BLUR_LEVELS:
+        return BLUR_LEVELS[level]
+    written = _EXPOSURE.fullmatch(level)
+    if written is None:
+        raise ValueError(f"unknown blur level {level!r} (allowed: {', '.join(BLUR_LEVELS)}, or a time such as '25ms')")
+    num_frames = float(written[1]) * 1000 / frame_interval_us
+    if num_frames < 1 or num_frames != round(num_frames):
+        raise ValueError(
+            f"an exposure of {level} is {num_frames:g} frames of {frame_interval_us} us, allowed: 1, 2, ..."
+        )
+    return round(num_frames)
+
+
+def exposure_level(milliseconds: float) -> str:
+    """Return the name of the level of an exposure time."""
+    return f"{milliseconds:g}ms"
 
 
 def exposure_frames(frame: int, num_blurred: int, num_frames: int) -> tuple[int, int]:

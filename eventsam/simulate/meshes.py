@@ -72,7 +72,7 @@ def load_mesh(path: Path | str, up: Up = "y", *, seed: int = 0, allow_open: bool
     Raises ValueError naming the file where it cannot be read, holds no triangles or stays open.
     """
     path = Path(path)
-    raw = _read_geometry(path)
+    raw = read_geometry(path)
     # Texture coordinates live on the corners of the file's own faces, so they are taken before vertices are merged.
     appearance = read_appearance(raw, path, seed)
     repaired = repair(raw.vertices, raw.faces)
@@ -89,7 +89,8 @@ def load_mesh(path: Path | str, up: Up = "y", *, seed: int = 0, allow_open: bool
     return TexturedMesh(vertices, repaired.faces.astype(np.int32), chosen, repaired.closed)
 
 
-def _read_geometry(path: Path) -> trimesh.Trimesh:
+def read_geometry(path: Path) -> trimesh.Trimesh:
+    """Read any mesh file as one mesh, a scene's parts joined in their places; raise ValueError naming the file."""
     if not path.is_file():
         raise ValueError(f"{path}: no such mesh file")
     try:

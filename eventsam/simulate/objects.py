@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eventsam.events import Events
 from eventsam.simulate.background import Panorama, flat_panorama, list_pictures, noise_panorama, photo_panorama
-from eventsam.simulate.blur import BLUR_LEVELS, blurred_image, blurred_mask, exposure_frames
+from eventsam.simulate.blur import blurred_image, blurred_mask, exposure_frames
 from eventsam.simulate.meshes import TexturedMesh
 from eventsam.simulate.occupancy import occupancy_of, pack_occupancy
 from eventsam.simulate.render import Lighting, RaycastRenderer, Renderer, pointmap_of, to_uint8
@@ -160,8 +160,8 @@ def _expose(
     interval = settings.frame_interval_us
     for place, frame in enumerate(targets):
         frames, covered = [image[frame]], [mask[frame]]
-        for level, name in enumerate(settings.blur_levels):
-            first, last = exposure_frames(frame, BLUR_LEVELS[name], settings.num_frames)
+        for level, num_blurred in enumerate(settings.num_blurred().values()):
+            first, last = exposure_frames(frame, num_blurred, settings.num_frames)
             frames.append(blurred_image(image, first, last))
             covered.append(blurred_mask(mask, first, last))
             start, stop = first * interval, last * interval

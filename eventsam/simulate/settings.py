@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from eventsam.simulate.blur import BLUR_LEVELS
+from eventsam.simulate.blur import num_blurred_frames
 from eventsam.simulate.pixel_model import PixelModel
 from eventsam.simulate.trajectory import TrajectoryRanges
 
@@ -24,9 +24,10 @@ OBJECT_FRAME = (
 class RenderSettings:
     """How objects are rendered. Equal settings, object id and source give equal shards.
 
-    `blur_levels` names entries of `BLUR_LEVELS`; `margin_frames` keeps target frames away from the path's ends so that
-    event windows around them are whole. `background`: one colour, clouds that pan with the camera, either by a coin,
-    or the pictures of `background_folder`. `split_fractions` are the shares of objects in train, val and test.
+    `blur_levels` names entries of `BLUR_LEVELS` or exposures such as "25ms"; `margin_frames` keeps target frames away
+    from the path's ends so that event windows around them are whole. `background`: one colour, clouds that pan with the
+    camera, either by a coin, or the pictures of `background_folder`. `split_fractions` are the shares of objects in
+    train, val and test.
     """
 
     height: int = 64
@@ -52,9 +53,9 @@ class RenderSettings:
             raise ValueError(f"unknown background {self.background!r} (allowed: {', '.join(get_args(Background))})")
         if (self.background == "photo") != (self.background_folder is not None):
             raise ValueError("background_folder goes with background='photo', and only with it")
-        unknown = [name for name in self.blur_levels if name not in BLUR_LEVELS]
-        if unknown or not self.blur_levels:
-            raise ValueError(f"unknown blur levels {unknown} (allowed, at least one: {', '.join(BLUR_LEVELS)})")
+        if not self.blur_levels:
+            raise ValueError("blur_levels is empty, at least one is needed")
+        self.num_blurred()
         if min(self.split_fractions) < 0 or abs(sum(self.split_fractions) - 1) > 1e-9:
             raise ValueError(f"split_fractions must be 0 or more and sum to 1, got {self.split_fractions}")
         for name in ("height", "width", "trajectories_per_object", "samples_per_trajectory", "occupancy_resolution"):
@@ -62,9 +63,13 @@ class RenderSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}, allowed: 1 and above")
         self.target_frames()
 
+    def num_blurred(self) -> dict[str, int]:
+        """The number of frames that each blur level averages; raise ValueError for an unknown level."""
+        return {name: num_blurred_frames(name, self.frame_interval_us) for name in self.blur_levels}
+
     def target_frames(self) -> list[int]:
         """The frames that become samples, evenly spread; raise ValueError where the path is too short for them."""
-        margin = max(self.margin_frames, max(BLUR_LEVELS[name] for name in self.blur_levels) // 2)
+        margin = max(self.margin_frames, max(self.num_blurred().values()) // 2)
         last = self.num_frames - 1 - margin
         num_possible = max(0, last - margin + 1)
         if num_possible < self.samples_per_trajectory:
@@ -111,8 +116,7 @@ class RenderSettings:
     @property
     def content_hash(self) -> str:
         """SHA-256 of the settings, the object frame and the meaning of the blur levels."""
-        levels = {name: BLUR_LEVELS[name] for name in self.blur_levels}
-        whole = {"settings": self.to_json(), "object_frame": OBJECT_FRAME, "blur_levels": levels}
+        whole = {"settings": self.to_json(), "object_frame": OBJECT_FRAME, "blur_levels": self.num_blurred()}
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 

@@ -64,6 +64,22 @@ class Fuse(Task):
         )
         return logits
 
+    def predict_rgb(self, batch: Batch, key: str) -> Tensor:
+        """Return occupancy logits (B, R, R, R) from the frame under a sample key alone."""
+        logits: Tensor = self.reconstructor(batch[key], batch["mask_blurry"], batch.get("pointmap"))
+        return logits
+
+    def predict_events(self, batch: Batch) -> Tensor:
+        """Return occupancy logits (B, R, R, R) from events alone: their projected tokens take the frame's place."""
+        projected = self.event_embedder(batch["event_image"]).projected
+        logits: Tensor = self.reconstructor(
+            torch.zeros_like(batch["rgb_blurry"]),
+            batch["mask_blurry"],
+            batch.get("pointmap"),
+            fuse_tokens=lambda _: projected,
+        )
+        return logits
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the loss against the target and its parts."""
         return self.objective.with_parts(self.predict(batch), self._target(batch))

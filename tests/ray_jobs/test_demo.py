@@ -41,7 +41,7 @@ def test_the_json_holds_what_was_promised(finished: Path) -> None:
     keys = {"input", "blur", "metric", "mean", "low", "high", "num_objects", "seed"}
     assert all(row.keys() == keys for row in result["rows"])
     cells = {(row["input"], row["blur"]) for row in result["rows"]}
-    inputs = ("sharp_rgb", "blurry_rgb", "events_blurry", "edi", "control")
+    inputs = ("sharp_rgb", "blurry_rgb", "events_blurry", "edi", "control", "events_only")
     assert cells == {(name, blur) for name in inputs for blur in ("easy", "medium", "hard")}
     assert {row["metric"] for row in result["rows"]} >= {"viou", "chamfer", "cd_p", "cd_n", "f_score"}
     assert {row["seed"] for row in result["rows"]} == {3}
@@ -68,9 +68,10 @@ def test_mlflow_holds_parameters_metrics_figures_checkpoints_and_hashes(finished
         assert {"code_hash", "recipe_hash", "catalog_hash"} <= run.data.tags.keys()
         assert run.data.params["budget.num_samples"] == "48"
         assert any(name.startswith("best/") for name in run.data.metrics)
-        assert "loss" in run.data.metrics
+        assert {"loss", "data_wait_share", "samples_per_s"} <= run.data.metrics.keys()
         files = [item.path for item in client.list_artifacts(run.info.run_id, "checkpoint")]
         assert "checkpoint/model.safetensors" in files
+    assert any(name.startswith("gate/") for name in runs["fuse"].data.metrics)
     figures = [item.path for item in client.list_artifacts(runs["results"].info.run_id, "figures")]
     assert "figures/blur_ladder.png" in figures
 
@@ -96,6 +97,52 @@ def test_evaluate_gives_the_same_numbers(finished: Path, tmp_path: Path) -> None
     assert result.exit_code == 0, result.output
     first, second = (json.loads(path.read_text())["rows"] for path in (finished / "out.json", tmp_path / "e.json"))
     assert first == second
+    # Kept beside the run, and at MLflow: what `compare` shows as held-out samples.
+    assert json.loads((finished / "fuse" / "result.json").read_text())["rows"] == first
+    found = MlflowClient(default_uri(finished)).search_runs(["1"], "attributes.run_name = 'fuse'")[0].data.metrics
+    (row,) = [r for r in first if (r["input"], r["blur"], r["metric"]) == ("events_blurry", "hard", "viou")]
+    assert (found["hard/viou"], found["hard/viou/low"]) == (row["mean"], row["low"])
+
+
+def test_evaluate_at_other_exposures_keeps_shapes_and_draws_attention(finished: Path, tmp_path: Path) -> None:
+    out, kept = tmp_path / "out", tmp_path / "kept"
+    arguments = ["evaluate", str(finished / "fuse"), "--workers", "0", "--out", str(out), "--attention", "1"]
+    arguments += ["--exposure-ms", "4", "--exposure-ms", "25", "--input", "events_only", "--input", "events_blurry"]
+    arguments += [
+        "--align",
+        "none",
+        "--save-predictions",
+        str(kept),
+        "--json",
+        str(tmp_path / "e.json"),
+        "--by",
+        "object",
+    ]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "e.json").read_text())
+    assert {(row["input"], row["blur"]) for row in found["rows"]} == {
+        (name, blur) for name in ("events_only", "events_blurry") for blur in ("4ms", "25ms")
+    }
+    assert {"viou", "viou_solid/none", "cd_normal/none", "f_score_0.02/none"} <= {
+        row["metric"] for row in found["rows"]
+    }
+    assert {row["grouping"] for row in found["groups"]} == {"object"}
+    files = sorted(kept.rglob("occupancy.safetensors"))
+    assert len(files) == 2 * found["rows"][0]["num_objects"]
+    assert (out / "attention" / "attention_0.png").read_bytes().startswith(b"\x89PNG")
+    assert "Where the encoders look" in (out / "report.html").read_text()
+
+
+def test_an_exposure_that_the_paths_are_too_short_for_is_refused(finished: Path) -> None:
+    result = CliRunner().invoke(app, ["evaluate", str(finished / "fuse"), "--exposure-ms", "60", "--workers", "0"])
+    assert isinstance(result.exception, ValueError) and "up to 50 ms" in str(result.exception)
+
+
+def test_a_demo_is_not_merged_with_itself(finished: Path, tmp_path: Path) -> None:
+    twice = ["report", str(finished), str(finished), "--out", str(tmp_path / "both.html")]
+    result = CliRunner().invoke(app, twice)
+    assert isinstance(result.exception, ValueError) and "different seeds" in str(result.exception)
 
 
 def test_given_meshes_are_held_out(tmp_path: Path) -> None:

@@ -3,11 +3,26 @@
 import numpy as np
 import pytest
 
-from eventsam.simulate.blur import BLUR_LEVELS, blurred_image, blurred_mask, exposure_frames
+from eventsam.simulate.blur import (
+    BLUR_LEVELS,
+    blurred_image,
+    blurred_mask,
+    exposure_frames,
+    exposure_level,
+    num_blurred_frames,
+)
 
 
 def test_levels_are_those_of_the_benchmark() -> None:
     assert dict(BLUR_LEVELS) == {"easy": 10, "medium": 20, "hard": 40}
+
+
+def test_levels_are_names_or_exposure_times() -> None:
+    assert num_blurred_frames("hard", 1000) == 40
+    assert num_blurred_frames(exposure_level(25), 1000) == 25 and num_blurred_frames("2.5ms", 500) == 5
+    for level, words in (("2.5ms", "2.5 frames of 1000 us"), ("0ms", "0 frames"), ("25", "unknown blur level '25'")):
+        with pytest.raises(ValueError, match=words):
+            num_blurred_frames(level, 1000)
 
 
 def test_exposure_is_centred_and_bounded() -> None:
