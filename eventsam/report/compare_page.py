@@ -33,7 +33,8 @@ def comparison_html(comparison: Comparison, title: str) -> str:
         section("What all runs share", card(folded(f"{len(comparison.shared)} parameters", _shared(comparison)))),
     )
     count = len(comparison.runs)
-    subtitle = f"{count} run{'s' if count > 1 else ''}, best first; {len(comparison.differing)} parameters differ"
+    ranked = ", best first" if len({run.monitor for run in comparison.runs}) == 1 else ""
+    subtitle = f"{count} run{'s' if count > 1 else ''}{ranked}; {len(comparison.differing)} parameters differ"
     return page(title, subtitle, (html for html in sections if html))
 
 
