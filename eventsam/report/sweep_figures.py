@@ -94,8 +94,9 @@ def _parallel(axis: Axes, report: SweepReport) -> None:
         _axis(axis, column, _short(parameter.name), _ticks(parameter), above=bool(parameter.labels))
     scores = [(_share(value, low, high), f"{value:.3g}") for value in np.linspace(low, high, 5)]
     _axis(axis, columns - 1, direction_of(report.metric).label, scores, above=False)
-    if any(BELOW in column for column in places):
-        axis.text(-0.07, BELOW, "does not matter", ha="left", va="top", fontsize=7.5, color=MUTED)
+    for column, heights in enumerate(places):
+        if BELOW in heights:
+            axis.text(column, BELOW - 0.03, "does not matter", ha="center", va="top", fontsize=7.5, color=MUTED)
     axis.set_xlim(-0.25, columns - 0.6)
     axis.set_ylim(-0.2, 1.06)
     axis.set_axis_off()

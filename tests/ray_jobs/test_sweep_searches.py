@@ -96,6 +96,11 @@ def test_a_search_without_its_package_says_how_to_install_it(
         make_search(kind, plan)
 
 
+# hpbandster speaks to ConfigSpace as its releases before 1.0 wanted it.
+OLD_CONFIGSPACE = pytest.mark.filterwarnings("ignore:Please use:DeprecationWarning")
+
+
+@OLD_CONFIGSPACE
 @pytest.mark.parametrize("kind", ["optuna", "bohb"])
 def test_a_resumed_search_suggests_new_points_under_new_names(kind: str, root: Path, tmp_path: Path) -> None:
     pytest.importorskip({"optuna": "optuna", "bohb": "hpbandster"}[kind])
@@ -139,6 +144,7 @@ def test_a_failing_trial_holds_no_other_up(scheduler: str, root: Path, tmp_path:
 @pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 @pytest.mark.timeout(400)
+@OLD_CONFIGSPACE
 @pytest.mark.parametrize(
     ("scheduler", "search"), [("asha", "optuna"), ("hyperband", "bohb"), ("hyperband", "random"), ("fifo", "grid")]
 )
