@@ -61,7 +61,7 @@ def test_recordings_are_converted_as_before(tmp_path: Path) -> None:
 
 def test_help_tells_of_both() -> None:
     code, output = run("convert", "--help")
-    assert code == 0 and "FILE" in output and "convert sam3d --help" in output
+    assert code == 0 and "--backward" in output and "convert sam3d --help" in output
     code, output = run("convert", "sam3d", "--help")
     assert code == 0 and "--checkpoint" in output and "convert sam3d [OPTIONS]" in output
     assert run("convert", "sam3d")[0] == 2
