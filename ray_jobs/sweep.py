@@ -119,8 +119,10 @@ class Watcher(tune.Callback):
         """Tell now and then how far the running trials are."""
         if time.monotonic() - self.said_at >= PROGRESS_S:
             self.said_at = time.monotonic()
-            running = {name: state for name, state in self.folder.states().items() if state.status == RUNNING}
-            self.say("; ".join(f"{name} at {state.samples} samples" for name, state in running.items()))
+            states = self.folder.states().items()
+            running = [f"{name} at {state.samples} samples" for name, state in states if state.status == RUNNING]
+            if running:
+                self.say("; ".join(running))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write down that a scheduler stopped a trial; one that ended by itself has said so."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -176,6 +177,8 @@ def _run(plan: "Plan", folder: "SweepFolder", placement: Any, tracking: "Trackin
 
     mirror = SweepTracking(tracking, plan, folder)
     html, pictures, status = folder.path / "report.html", {}, "FAILED"
+    # Ray's own handler gives a process three seconds.
+    signal.signal(signal.SIGTERM, _end)
     try:
         run_sweep(plan, folder, placement, mirror, lambda line: typer.echo(line, err=True))
         report = sweep_report(plan, folder, placement)
@@ -185,11 +188,9 @@ def _run(plan: "Plan", folder: "SweepFolder", placement: Any, tracking: "Trackin
             json_file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(json_file, result_json(report))
         status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit) as error:  # Ray's handler makes an exit of SIGTERM
+    except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         typer.echo(f"go on with: eventsam sweep --resume {folder.path.name} --runs {folder.path.parent}", err=True)
-        if isinstance(error, SystemExit):
-            raise typer.Exit(PREEMPTED) from None
         raise
     finally:
         mirror.finish(status, pictures, html if pictures else None)  # type: ignore[arg-type]
@@ -198,6 +199,10 @@ def _run(plan: "Plan", folder: "SweepFolder", placement: Any, tracking: "Trackin
     typer.echo(f"report:  {html} (open it in a browser)")
     if not report.command:
         raise typer.Exit(NO_SCORE)
+
+
+def _end(number: int, frame: Any) -> None:
+    raise SystemExit(PREEMPTED)
 
 
 def _check_name(what: str, name: str, names: tuple[str, ...]) -> None:

@@ -1,5 +1,6 @@
 """A sweep's report as one HTML file that opens from disk."""
 
+import statistics
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -74,8 +75,15 @@ def _tiles(report: SweepReport) -> str:
             ("var(--accent)", f"Best {label}", number(winner.score), f"{winner.name}, {winner.samples} samples", spread)
         )
         others = [trial.score for trial in report.ranked if trial.samples == winner.samples and trial.score is not None]
-        middle = sorted(others)[len(others) // 2]
-        tiles.append(("", f"Median {label}", number(middle), f"of {len(others)} trials with as many samples", "&nbsp;"))
+        tiles.append(
+            (
+                "",
+                f"Median {label}",
+                number(statistics.median(others)),
+                f"of {len(others)} trials with as many samples",
+                "&nbsp;",
+            )
+        )
     counts = {
         status: sum(trial.status == status for trial in report.trials) for status in ("finished", "stopped", "failed")
     }

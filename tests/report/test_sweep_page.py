@@ -109,6 +109,15 @@ def test_intervals_of_seeds_are_shown(tmp_path: Path) -> None:
     assert "[0.450, 0.550]" in (tmp_path / "report.html").read_text()
 
 
+def test_the_median_of_two_lies_between_them(tmp_path: Path) -> None:
+    rows = [
+        TrialRow(f"p{i}", {"noise": "a"}, "finished", 800, score, curve=[(800.0, score)])
+        for i, score in enumerate((0.5, 0.7))
+    ]
+    write_sweep_report(tmp_path / "report.html", report(trials=rows))
+    assert "<b>0.600</b><span>of 2 trials" in (tmp_path / "report.html").read_text()
+
+
 def test_places_on_axes() -> None:
     assert AXES[0].place("attn") == pytest.approx(0.5)
     assert AXES[1].place(1e-3) == pytest.approx(0.5)
