@@ -77,6 +77,10 @@ class Reconstructor(Freezable):
         tokens = self.condition(rgb, mask, pointmap, inject=inject, fuse_tokens=fuse_tokens)
         return self.decoder(tokens, self.places)  # type: ignore[no-any-return]
 
+    def decode(self, image_tokens: Tensor, mask: Tensor, pointmap: Tensor | None = None) -> Tensor:
+        """Return occupancy logits (B, R, R, R) from projected image tokens (B, N, D), whatever encoder made them."""
+        return self.decoder(self._groups(image_tokens, mask, pointmap), self.places)  # type: ignore[no-any-return]
+
     def condition(
         self,
         rgb: Tensor,
@@ -92,10 +96,11 @@ class Reconstructor(Freezable):
         NaN where invalid. `inject` acts inside the RGB encoder, `fuse_tokens` on its projected tokens. A missing
         pointmap leaves zeros in its place; one that no embedder reads raises ValueError.
         """
-        shown = box_of(mask) if self.mask_prompt == "box" else mask
         tokens = self.projection(self.encoder(rgb, inject=inject).tokens)
-        if fuse_tokens is not None:
-            tokens = fuse_tokens(tokens)
+        return self._groups(tokens if fuse_tokens is None else fuse_tokens(tokens), mask, pointmap)
+
+    def _groups(self, tokens: Tensor, mask: Tensor, pointmap: Tensor | None) -> Tensor:
+        shown = box_of(mask) if self.mask_prompt == "box" else mask
         groups = [
             tokens + self.group_embedding[0],
             self._dropped(self.mask_embedder(shown) + self.group_embedding[1], self.mask_dropout),

@@ -89,8 +89,16 @@ def load_uni3d(path: str | Path, size: str) -> Uni3dEncoder:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no Uni3D weights at {path}: convert_uni3d makes them from a released checkpoint")
-    encoder = Uni3dEncoder(size)
-    encoder.load_state_dict(encoder_state(load_file(path), encoder.state_dict(), f"{path}, size {size!r}"))
+    # Without memory first: drawing a billion weights that are then replaced takes longer than reading them.
+    with torch.device("meta"):
+        encoder = Uni3dEncoder(size)
+    state = encoder_state(load_file(path), encoder.state_dict(), f"{path}, size {size!r}")
+    encoder.load_state_dict(state, assign=True)
+    for module in encoder.modules():
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            if buffer.is_meta:
+                # Attention's keys have no bias: a buffer of zeros that no checkpoint holds.
+                module.register_buffer(name, torch.zeros(buffer.shape), persistent=False)
     return encoder.freeze()
 
 

@@ -72,13 +72,7 @@ class Fuse(Task):
     def predict_events(self, batch: Batch) -> Tensor:
         """Return occupancy logits (B, R, R, R) from events alone: their projected tokens take the frame's place."""
         projected = self.event_embedder(batch["event_image"]).projected
-        logits: Tensor = self.reconstructor(
-            torch.zeros_like(batch["rgb_blurry"]),
-            batch["mask_blurry"],
-            batch.get("pointmap"),
-            fuse_tokens=lambda _: projected,
-        )
-        return logits
+        return self.reconstructor.decode(projected, batch["mask_blurry"], batch.get("pointmap"))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the loss against the target and its parts."""

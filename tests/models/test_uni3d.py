@@ -70,7 +70,9 @@ def test_groups_hold_offsets_from_their_centres_and_colours() -> None:
 
 def test_sizes_are_those_that_timm_builds() -> None:
     assert set(SIZES) == {"tiny", "small", "base", "large", "giant"}
-    tiny = Uni3dEncoder("tiny")
+    with torch.device("meta"):
+        tiny, giant = Uni3dEncoder("tiny"), Uni3dEncoder("giant")
+    assert giant.trans2embed.in_features == 1408 and len(giant.visual["blocks"]) == 40  # type: ignore[arg-type]
     assert len(tiny.visual["blocks"]) == 12 and tiny.cls_token.shape == (1, 1, 192)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"unknown Uni3D size 'bas'.*base"):
         Uni3dEncoder("bas")
@@ -96,6 +98,10 @@ def test_released_names_are_loaded_strictly(encoder: Uni3dEncoder, tmp_path: Pat
     path = saved(tmp_path, state | beside | {"logit_scale": torch.zeros(())})
     loaded = load_uni3d(path, "tiny")
     assert loaded.frozen and not loaded.training
+    loaded.num_groups, loaded.group_size = encoder.num_groups, encoder.group_size
+    points = torch.rand(1, 60, 3)
+    with torch.no_grad():
+        assert torch.equal(loaded(points, points), encoder(points, points))
     for name, tensor in encoder.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
 
