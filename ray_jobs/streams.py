@@ -1,11 +1,12 @@
 """Streams that are cut by the number of workers there turn out to be, at every start of a worker group.
 
-The actor that cuts them imports this module; torch stays out of it to keep that quick.
+The processes that cut them import this module; torch and the models stay out of it to keep that quick.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray.data
 from ray.data import DataIterator, ExecutionOptions
@@ -14,6 +15,9 @@ from ray.train import DataConfig
 from eventsam.loading import Loader
 from eventsam.order import Layout
 from ray_jobs import pipeline
+
+if TYPE_CHECKING:
+    from eventsam.checkpoint import Storage
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,12 @@ class SizedStream:
     def dataset(self, num_workers: int) -> ray.data.Dataset:
         """Return the samples as a lazy dataset whose blocks go to the workers in turn."""
         return pipeline.stream(self.loader, self.layout(num_workers))
+
+
+def rest_of(stream: SizedStream, storage: "Storage") -> SizedStream:
+    """Return the samples after the newest checkpoint; asked anew at every start of the workers."""
+    newest = storage.newest()
+    return dataclasses.replace(stream, start=storage.state(newest).position if newest else 0)
 
 
 class StreamsBySize(DataConfig):

@@ -38,7 +38,7 @@ from ray_jobs.cluster import Resources, check_resources
 from ray_jobs.data_plane import check_plane, write_site
 from ray_jobs.elastic import ElasticTorchTrainer, allowed_sizes
 from ray_jobs.retry import Retries, persist
-from ray_jobs.streams import SizedStream, StreamsBySize
+from ray_jobs.streams import SizedStream, StreamsBySize, rest_of
 from ray_jobs.termination import STOP_FILE, TERMINATED, SigtermInWorkers, ask_to_stop
 from ray_jobs.worker import RECIPE_FILE, evaluation_worker, train_worker
 
@@ -137,7 +137,7 @@ def launch(
         # In local mode the process is the caller's own: it is not ours to end.
         "watching": dataclasses.replace(watching or Watching(), exits=bool(resources.num_workers)),
     }  # fmt: skip
-    datasets = {"train": lambda: _rest_of_stream(streams["train"], storage), "val": lambda: streams["val"]}
+    datasets = {"train": partial(rest_of, streams["train"], storage), "val": lambda: streams["val"]}
     run = partial(_run, train_worker, config, datasets, resources, folder, retries.restarts, sizes)
     returned = persist(run, folder, storage, retries)
     if "error" in returned:
@@ -220,12 +220,6 @@ def _dataset_of_one(make: Callable[[], SizedStream]) -> Callable[[], ray.data.Da
 def _per_worker(resources: Resources) -> dict[str, float]:
     gpus = {"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {}
     return {"CPU": resources.cpus_per_worker} | gpus
-
-
-def _rest_of_stream(stream: SizedStream, storage: Storage) -> SizedStream:
-    """Return the samples after the newest checkpoint."""
-    newest = storage.newest()
-    return dataclasses.replace(stream, start=storage.state(newest).position if newest else 0)
 
 
 def _streams(folder: Path, recipe: Recipe, training: Loader, validation: Loader) -> dict[str, SizedStream]:

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -129,7 +131,7 @@ def test_nan_stops_the_run_with_step_and_samples(root: Path, tmp_path: Path) -> 
 
 
 def test_more_workers_than_the_cluster_holds_are_refused_with_the_sum(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"64 workers x 1.0 CPU \+ 1 CPU for reading = 65.0 CPUs"):
+    with pytest.raises(ValueError, match=r"64 workers x 1 CPU \+ 1 CPU for reading = 65 CPUs"):
         launch(small_recipe("reconstruct", root), tmp_path, Resources(64))
 
 
@@ -152,6 +154,15 @@ def test_two_runs_of_one_name_are_not_mixed_and_nothing_is_begun_for_a_resume(
     with pytest.raises(ValueError, match=message):
         launch(small_recipe("reconstruct", root), tmp_path / "b", ONE, keeping=keeping)
     assert not (tmp_path / "b" / "metrics.jsonl").exists()
+
+
+def test_ray_trains_own_processes_are_spared_the_models() -> None:
+    """What is sent to them names these modules; timm and torchvision take seconds of a core to import."""
+    code = (
+        "import ray_jobs.elastic, ray_jobs.streams, ray_jobs.termination, sys\n"
+        "assert not {'timm', 'torchvision', 'mlflow'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
 @dataclasses.dataclass
