@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eventsam.catalog import Catalog
+from eventsam.catalog import Catalog, absolute
 from eventsam.dataset import Dataset
 from eventsam.event_transforms import EventTransform, apply_transforms
 from eventsam.order import Order, sample_generator
 from eventsam.quarantine import Entry, Quarantine, SampleError, without_known
 from eventsam.representations import Representation
 from eventsam.sample import Sample, check_key, check_sample
+from eventsam.targets import KEYS as TARGET_KEYS
+from eventsam.targets import Targets, open_targets
 from eventsam.transforms.transform import SPATIAL_KEYS, Transform, made_by
 from eventsam.windows import Window
 
@@ -46,6 +48,9 @@ class Data:
 
     `max_bad_share` is how large a share of a split's samples may turn out unreadable before the run stops: each is
     recorded and its place taken by a stand-in, as `quarantine.py` describes; 0 stops at the first.
+
+    `targets` is the folder that `eventsam targets` made of the same catalog, for tasks that read a teacher's answers;
+    those are of whole frames as they are, so `augment` is refused beside them.
     """
 
     dataset: str
@@ -61,6 +66,7 @@ class Data:
     train_split: str = "train"
     validation_split: str = "val"
     max_bad_share: float = 0.0
+    targets: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_bad_share < 1:
@@ -83,11 +89,12 @@ class Loader:
     order: Order
     augmented: bool
     quarantine: Quarantine | None = None
+    targets: Targets | None = None
 
     def __post_init__(self) -> None:
         for key in self.keys:
             check_key(key)
-        provided = (*self.dataset.provides, *MADE_HERE)
+        provided = (*self.dataset.provides, *MADE_HERE, *(TARGET_KEYS if self.targets else ()))
         lacking = sorted(key for key in self._sources if key not in provided)
         if "event_image" in self._sources and "events" not in self.dataset.provides:
             lacking.append("events")
@@ -96,7 +103,10 @@ class Loader:
                 f"dataset {self.dataset.name!r} does not provide {', '.join(lacking)} (it provides: "
                 f"{', '.join(self.dataset.provides)})"
                 + (": data.prepare makes full views with a FullView" if lacking[0].endswith("_full") else "")
+                + (": name their folder in data.targets" if lacking[0] in TARGET_KEYS else "")
             )
+        if set(self.keys) & set(TARGET_KEYS) and self.data.augment:
+            raise ValueError("data.augment must be empty beside stored targets, which are of frames as they are")
         self._check_geometry()
 
     def batch(self, positions: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
@@ -198,6 +208,8 @@ class Loader:
             transforms = (*self.data.prepare_events, *(self.data.augment_events if self.augmented else ()))
             events = apply_transforms(transforms, events, generator)
             sample["event_image"] = self.data.representation(events, t0, t1)
+        if self.targets is not None and self._sources & set(TARGET_KEYS):
+            sample |= self.targets.read(row["sample_id"])
         return sample
 
     def _check_geometry(self) -> None:
@@ -215,7 +227,7 @@ class Loader:
         transforms = (*self.data.augment, *self.data.prepare)
         looked_at = {key for transform in transforms for key in transform.needs}
         wanted = {*self._sources, *(looked_at & set(self.dataset.provides))}
-        return tuple(sorted(wanted - set(MADE_HERE)))
+        return tuple(sorted(wanted - {*MADE_HERE, *TARGET_KEYS}))
 
 
 def make_loader(
@@ -225,4 +237,5 @@ def make_loader(
     split = data.train_split if training else data.validation_split
     selection = without_known(catalog.select(split, data.where))
     order = Order(selection.table.num_rows, seed, selection.hash, shuffle=training)
-    return Loader(dataset, selection, data, tuple(sorted(keys)), order, augmented=training)
+    targets = open_targets(absolute(data.targets), catalog.hash) if data.targets is not None else None
+    return Loader(dataset, selection, data, tuple(sorted(keys)), order, augmented=training, targets=targets)

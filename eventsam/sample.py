@@ -45,6 +45,9 @@ _KEYS: Mapping[str, Key] = {
     "event_image": Key("C H W", ("uint8", "int8", "float32"), "event representation of the row's window"),
     "occupancy": Key("R R R", ("bool",), "filled cells of the cube [-0.5, 0.5]^3, axes x, y, z (z up)"),
     "pose": Key("4 4", ("float32",), "occupancy frame to camera frame, column vectors"),
+    "target_shape": Key("N C", ("float32",), "a teacher's shape latents of rgb, kept by `eventsam targets`"),
+    "target_pose": Key("D", ("float32",), "a teacher's raw pose latents, one behind the other"),
+    "target_occupancy": Key("R R R", ("bool",), "the cells that a teacher fills, in its own frame"),
 }
 KEYS: Mapping[str, Key] = {
     **_KEYS,

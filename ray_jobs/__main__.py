@@ -23,6 +23,7 @@ from ray_jobs.repro_command import repro
 from ray_jobs.simulate_command import simulate
 from ray_jobs.submit_command import jobs_app, submit
 from ray_jobs.sweep_command import sweep
+from ray_jobs.targets_command import targets
 from ray_jobs.track_command import track
 from ray_jobs.view_command import view
 
@@ -55,6 +56,7 @@ app.command("plan")(plan)
 app.command("repro")(repro)
 app.command("chaos")(chaos)
 app.command("submit")(submit)
+app.command("targets")(targets)
 app.add_typer(jobs_app, name="jobs")
 
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write what is printed to this JSON file.")]

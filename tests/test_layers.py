@@ -31,7 +31,7 @@ RANKS = (
     ("io", "dataset", "representations", "simulate", "transforms", "event_transforms", "models"),
     ("objectives",),
     ("metrics",),
-    ("catalog", "loading", "predictions", "quarantine", "throughput"),
+    ("catalog", "loading", "predictions", "quarantine", "targets", "throughput"),
     ("tasks", "checkpoint"),
     ("engine", "faults"),
     ("recipe", "recipes", "tracking", "report", "views", "replay"),

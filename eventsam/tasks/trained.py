@@ -8,6 +8,10 @@ from torch import nn
 from eventsam import checkpoint
 from eventsam.models.embedder import ImageEmbedder
 from eventsam.models.reconstructor import Reconstructor
+from eventsam.models.sam3d.folder import JSON_NAME
+from eventsam.models.sam3d.model import Sam3d, build_sam3d
+from eventsam.models.sam3d.rgb_embedder import rgb_embedder_of
+from eventsam.models.sam3d.vae import OccupancyVae
 from eventsam.spec import Spec, build
 from eventsam.tasks.task import Task
 
@@ -45,9 +49,25 @@ def trained_reconstructor(checkpoint: str | Path) -> Reconstructor:
 
 
 def trained_rgb_embedder(checkpoint: str | Path) -> ImageEmbedder:
-    """Return the RGB embedder inside the reconstructor that stage 0 trained."""
-    model = trained_reconstructor(checkpoint)
-    return ImageEmbedder(model.encoder, model.projection)
+    """Return the RGB embedder inside the model that stage 0 trained, a reconstructor or a SAM-3D-shaped model."""
+    model = getattr(task := trained_task(checkpoint), "model", None)
+    if isinstance(model, Sam3d):
+        return rgb_embedder_of(model.embedder)
+    if isinstance(model, Reconstructor):
+        return ImageEmbedder(model.encoder, model.projection)
+    raise ValueError(f"the run at {checkpoint} trained a {type(task).__name__}, which has no RGB embedder")
+
+
+def trained_occupancy_vae(checkpoint: str | Path) -> OccupancyVae:
+    """Return the autoencoder whose latents a generator learns."""
+    return _part(checkpoint, "model", OccupancyVae)
+
+
+def trained_sam3d(checkpoint: str | Path) -> Sam3d:
+    """Return the SAM-3D-shaped model of a stage-0 run, or of the folder that `eventsam convert sam3d` wrote."""
+    if (Path(checkpoint) / JSON_NAME).exists():
+        return build_sam3d(checkpoint=checkpoint)
+    return _part(checkpoint, "model", Sam3d)
 
 
 def trained_event_embedder(checkpoint: str | Path) -> ImageEmbedder:

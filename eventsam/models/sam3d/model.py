@@ -91,9 +91,11 @@ class Sam3d(Freezable):
     def inject(self, condition: Condition) -> InjectCondition | None:
         """Return what changes the condition before chosen generator blocks; None where events are fused elsewhere.
 
+        None also for a condition without events, as the embedder alone makes it: that is the model without its fusion.
         Give it to the generator, its losses or the sampler, with `condition.released` as the condition.
         """
-        if self.fusion is None or self.fusing is None or self.fusing.place != "generator":
+        inside = self.fusing is not None and self.fusing.place == "generator"
+        if self.fusion is None or self.fusing is None or not inside or condition.has_events is None:
             return None
         num_queries = condition.num_image_tokens if self.fusing.queries == "image" else None
         return self.fusion.inject_condition(condition.events, condition.has_events, num_queries)

@@ -5,7 +5,7 @@ from typing import cast
 
 from eventsam.models.embedder import ImageEmbedder
 from eventsam.models.projection import Projection
-from eventsam.models.sam3d.condition import IMAGE
+from eventsam.models.sam3d.condition import IMAGE, ConditionEmbedder
 from eventsam.models.sam3d.folder import read_preset
 from eventsam.models.sam3d.model import build_embedder
 from eventsam.models.sam3d.presets import Sam3dPreset
@@ -20,11 +20,16 @@ def sam3d_rgb_embedder(checkpoint: str | Path) -> ImageEmbedder:
         ValueError: its weights do not have the sizes that it states.
     """
     folder = Path(checkpoint)
-    preset = read_preset(folder)
-    condition = build_embedder(preset, folder, event_channels=None)
-    teacher = _empty(preset)
+    return rgb_embedder_of(build_embedder(read_preset(folder), folder, event_channels=None))
+
+
+def rgb_embedder_of(condition: ConditionEmbedder) -> ImageEmbedder:
+    """Return a copy of a condition embedder's image encoder and projection."""
+    teacher = _empty(condition.preset)
     images = cast(ImageEncoder, condition.module_list[IMAGE])
-    teacher.encoder.load_state(images.vit.state_dict(), source=str(folder))
+    source = images.is_initialised_from
+    teacher.encoder.load_state(images.vit.state_dict(), source=source or f"untrained {images.preset}")
+    teacher.encoder.is_initialised_from = source
     # The condition's net is a sequence of LayerNorm and feed-forward; its weights come in the same order.
     weights = condition.projection_nets[IMAGE].state_dict().values()
     teacher.projection.load_state_dict(dict(zip(teacher.projection.state_dict(), weights, strict=True)))
