@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from eventsam.metrics.alignment import Similarity
+from eventsam.metrics.surface import box_of
 
 Grid = NDArray[np.bool_]
 
@@ -30,8 +31,10 @@ def solid_iou(prediction: Grid, truth: Grid, moved_by: Similarity | None = None)
 
 def filled(occupancy: Grid) -> Grid:
     """Return the grid with every empty cell filled that the outside does not reach through faces of empty cells."""
-    regions, _ = ndimage.label(~np.pad(occupancy, 1))
-    inside: Grid = (regions != regions[0, 0, 0])[1:-1, 1:-1, 1:-1]
+    box = box_of(occupancy)
+    regions, _ = ndimage.label(~np.pad(occupancy[box], 1))
+    inside = np.zeros_like(occupancy)
+    inside[box] = (regions != regions[0, 0, 0])[1:-1, 1:-1, 1:-1]
     return inside
 
 

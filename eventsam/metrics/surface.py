@@ -37,20 +37,29 @@ def grid_mesh(occupancy: Grid) -> Triangles:
     """
     if occupancy.ndim != 3 or len(set(occupancy.shape)) != 1 or occupancy.dtype != np.bool_:
         raise ValueError(f"expected a bool grid (R, R, R), got {occupancy.dtype} {occupancy.shape}")
-    resolution = len(occupancy)
-    padded = np.pad(occupancy, 1)
-    size = resolution + 1
-    code = np.zeros((size,) * 3, np.uint8)
+    box = box_of(occupancy)
+    padded = np.pad(occupancy[box], 1)
+    depth, height, width = (side - 1 for side in padded.shape)
+    code = np.zeros((depth, height, width), np.uint8)
     for bit, (x, y, z) in enumerate(_CORNERS):
-        code |= padded[x : x + size, y : y + size, z : z + size].view(np.uint8) << np.uint8(bit)
+        code |= padded[x : x + depth, y : y + height, z : z + width].view(np.uint8) << np.uint8(bit)
     mixed = np.flatnonzero((code != 0) & (code != 255))
     number = np.zeros(code.size, np.int64)
     number[mixed] = np.arange(len(mixed))
     # Block i lies between the centres of padded cells i and i + 1, that is of cells i - 1 and i.
-    blocks = np.stack(np.unravel_index(mixed, code.shape), axis=-1)
-    vertices = (blocks - 0.5 + _VERTICES[code.ravel()[mixed]]) / resolution - 0.5
+    blocks = np.stack(np.unravel_index(mixed, code.shape), axis=-1) + [part.start for part in box]
+    vertices = (blocks - 0.5 + _VERTICES[code.ravel()[mixed]]) / len(occupancy) - 0.5
     quads = np.concatenate([_quads(padded, number, axis) for axis in range(3)])
     return Triangles(vertices, np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]))
+
+
+def box_of(occupancy: Grid) -> tuple[slice, ...]:
+    """Return the slices of the smallest box that holds all filled cells, of no cells for an empty grid."""
+    sides = []
+    for axis in range(3):
+        filled = np.flatnonzero(occupancy.any(axis=tuple(other for other in range(3) if other != axis)))
+        sides.append(slice(int(filled[0]), int(filled[-1]) + 1) if len(filled) else slice(0, 0))
+    return tuple(sides)
 
 
 def read_triangles(path: Path | str) -> Triangles:
@@ -136,13 +145,13 @@ _VERTICES = _vertex_table()
 
 def _quads(padded: Grid, number: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
     """Return the vertices (n, 4) around every face between a filled and an empty cell along `axis`."""
-    size = len(padded) - 1
+    _, height, width = (side - 1 for side in padded.shape)
     before = np.moveaxis(padded, axis, 0)[:-1]
     after = np.moveaxis(padded, axis, 0)[1:]
     crossings = np.argwhere(before != after)
     outward = before[tuple(crossings.T)]
     # In the moved order (axis, next, last) the blocks around the face are at -1 and 0 of the other two axes.
-    strides = np.array([size * size, size, 1])
+    strides = np.array([height * width, width, 1])
     moved = np.delete(strides, axis)
     base = crossings[:, 0] * strides[axis] + crossings[:, 1:] @ moved
     corners = [-moved[0] - moved[1], -moved[1], 0, -moved[0]]
