@@ -25,6 +25,8 @@ def recipe() -> Recipe:
         task=spec(
             Distill,
             teacher=spec(trained_rgb_embedder, checkpoint=REQUIRED),
+            # Held out, plain L1 brings the projected tokens nearer (cosine 0.917, this 0.912, two seeds each), but what
+            # is fused from them is no better. Pivotal weights, structure, event patches: cosine within 0.001 of this.
             objective=spec(FeatureLoss, projected_weight=2.0, normalise="layer"),
             blocks=(0, 1, 2, 3),
         ),
