@@ -21,7 +21,7 @@ from ray_jobs.pipeline import SAMPLES_PER_BLOCK
 
 log = logging.getLogger(__name__)
 
-BATCH_SIZE = 8
+BATCH_SIZE = 32
 TRAINERS = {"endless": math.inf, "1.4 readers' worth": 1.4}
 
 
@@ -54,7 +54,8 @@ def _compared(name: str, cost: ReaderCost, num_readers: int, worth: float, root:
 
 def _stream(root: Path, num_readers: int, rate: float, num_samples: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.training_loop", "ray", "--alone", "--root", str(root), "--pace",
-               str(rate), "--readers", str(num_readers), "--samples", str(num_samples)]  # fmt: skip
+               str(rate), "--readers", str(num_readers), "--samples", str(num_samples), "--batch-size",
+               str(BATCH_SIZE)]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
