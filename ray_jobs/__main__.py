@@ -88,6 +88,9 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="The same stages, smaller: three minutes on two cores.")
     ] = False,
+    model: Annotated[
+        str, typer.Option(help="reconstructor, or sam3d_tiny: SAM 3D's generator at small size.")
+    ] = "reconstructor",
     seed: Annotated[int, typer.Option(min=0, help="Seed of objects, training and order.")] = 0,
     meshes: Annotated[Path | None, typer.Option(help="Hold out these meshes instead of procedural objects.")] = None,
     z_up: Annotated[
@@ -103,6 +106,7 @@ def demo(
     from eventsam.report.summary import table_text
     from ray_jobs.cluster import Resources
     from ray_jobs.demo import FULL, QUICK, Demo, write_results
+    from ray_jobs.demo_models import check_model
     from ray_jobs.supervise import Tracking
 
     folder = absolute(out)
@@ -116,6 +120,7 @@ def demo(
         patterns,
         Resources(workers, threads_per_worker=threads),
         tracking,
+        check_model(model),
     )
     report = job.run(["eventsam", *sys.argv[1:]])
     html = write_results(folder, report, tracking, json_file)

@@ -1,4 +1,4 @@
-"""The demo: render objects, train the three stages and the control, climb the blur ladder, write the report."""
+"""The demo: render objects, train a model's stages and the control, climb the blur ladder, write the report."""
 
 import dataclasses
 import json
@@ -13,20 +13,20 @@ from pathlib import Path
 from eventsam.catalog import Catalog
 from eventsam.metrics_log import MetricsLog
 from eventsam.provenance import code_hash, watched_memory
-from eventsam.recipe import load_recipe, recipe_hash
+from eventsam.recipe import recipe_hash
 from eventsam.report.data import ReportData
 from eventsam.report.figures import all_figures
 from eventsam.report.html import write_report
 from eventsam.report.measured import FILE_NAME, Measured, save_measured
 from eventsam.report.storage import save
 from eventsam.report.summary import result_json
-from eventsam.representations.blank import Blank
 from eventsam.simulate.settings import RenderSettings
 from eventsam.simulate.sources import ObjectSource, mesh_sources, procedural_sources
 from eventsam.simulate.trajectory import TrajectoryRanges
-from eventsam.spec import Spec, replace, spec
+from eventsam.spec import Spec
 from ray_jobs import ladder
 from ray_jobs.cluster import Resources, connected
+from ray_jobs.demo_models import CONTROL, FUSE, MODELS, Stage
 from ray_jobs.evaluate import tables_of
 from ray_jobs.render import render_catalog
 from ray_jobs.supervise import Tracking, train
@@ -34,15 +34,13 @@ from ray_jobs.train import Outcome
 
 log = logging.getLogger(__name__)
 
-STAGES = ("reconstruct", "distill", "fuse", "control")
-
 
 @dataclass(frozen=True)
 class DemoSize:
-    """How much the demo does: objects rendered and samples seen by each stage."""
+    """How much the demo does: objects rendered, and whether each stage sees its full or its quick number of samples."""
 
     num_objects: int
-    num_samples: Mapping[str, int]
+    quick: bool
     settings: RenderSettings = field(default_factory=lambda: SHAKEN)
 
 
@@ -53,8 +51,8 @@ SHAKEN = RenderSettings(
 )
 """A hand-held or flying camera: its shake, not the orbit, is what smears the outline."""
 
-FULL = DemoSize(560, {"reconstruct": 11_000, "distill": 5_000, "fuse": 3_600, "control": 3_600})
-QUICK = DemoSize(240, {"reconstruct": 3_500, "distill": 1_600, "fuse": 800, "control": 800})
+FULL = DemoSize(560, quick=False)
+QUICK = DemoSize(240, quick=True)
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,7 @@ class Demo:
     z_up: tuple[str, ...]
     resources: Resources
     tracking: Tracking
+    stages: Mapping[str, Stage] = field(default_factory=lambda: next(iter(MODELS.values())))
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self, command: list[str]) -> ReportData:
@@ -82,13 +81,13 @@ class Demo:
         with self._timed("render"):
             catalog = render_catalog(self.folder / "catalog", self._sources(), self._settings())
         outcomes: dict[str, Outcome] = {}
-        for stage in STAGES:
+        for stage in self.stages:
             with self._timed(stage):
                 outcomes[stage] = train(self._recipe(stage), self.folder / stage, self.resources, self.tracking)
             if outcomes[stage].status != "finished":
                 raise KeyboardInterrupt
         with self._timed("evaluate"):
-            held_out = ladder.open_ladder(outcomes["fuse"].best, outcomes["control"].best)
+            held_out = ladder.open_ladder(outcomes[FUSE].best, outcomes[CONTROL].best)
             measured = ladder.measure(held_out, self.folder / "evaluate", self.resources)
             save_measured(measured, self.folder / "report" / FILE_NAME)
         with self._timed("report"):
@@ -114,27 +113,19 @@ class Demo:
             sources |= mesh_sources(self.meshes, z_up=self.z_up, split="test")
         return sources
 
+    def _num_samples(self, stage: str) -> int:
+        sizes = self.stages[stage]
+        return sizes.num_samples_quick if self.size.quick else sizes.num_samples
+
     def _recipe(self, stage: str) -> Spec:
-        recipe = load_recipe("fuse" if stage == "control" else stage)
-        changes = {"data.root": str(self.folder / "catalog"), "budget.num_samples": self.size.num_samples[stage],
-                   "seed": self.seed}  # fmt: skip
-        if stage == "distill":
-            changes["task.teacher.checkpoint"] = str(self.folder / "reconstruct")
-        if stage in ("fuse", "control"):
-            changes["task.reconstructor.checkpoint"] = str(self.folder / "reconstruct")
-            changes["task.event_embedder.checkpoint"] = str(self.folder / "distill")
-        if stage == "control":
-            changes["data.representation"] = spec(Blank)
-        for path, value in changes.items():
-            recipe = replace(recipe, path, value)
-        return recipe
+        return self.stages[stage].stated(self.folder, self.seed, self._num_samples(stage))
 
     def _report(self, command: list[str], catalog: Catalog, held_out: ladder.Ladder, measured: Measured) -> ReportData:
-        recipes = {stage: self._recipe(stage) for stage in STAGES}
+        recipes = {stage: self._recipe(stage) for stage in self.stages}
         return ReportData(
             title="Event-SAM3D demo",
             subtitle=f"3-D reconstruction from blurry frames and events, seed {self.seed}",
-            losses={stage: MetricsLog(self.folder / stage / "metrics.jsonl").read() for stage in STAGES},
+            losses={stage: MetricsLog(self.folder / stage / "metrics.jsonl").read() for stage in self.stages},
             samples=ladder.sample_rows(held_out, measured),
             commands=(shlex.join(command), *self._commands()),
             hashes={"code": code_hash(), "catalog": catalog.hash[:12]}
@@ -148,7 +139,7 @@ class Demo:
         return {
             "objects": str(len(set(catalog.table["object_id"].to_pylist()))),
             "samples": ", ".join(f"{split} {count}" for split, count in sorted(splits.items())),
-            "samples seen": ", ".join(f"{stage} {self.size.num_samples[stage]}" for stage in recipes),
+            "samples seen": ", ".join(f"{stage} {self._num_samples(stage)}" for stage in recipes),
             "masks": "all inputs get the box of the mask as the blurry frame shows it",
             "EDI": "given the sensor's nominal threshold",
         }

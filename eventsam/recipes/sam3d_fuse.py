@@ -11,6 +11,7 @@ from eventsam.recipe import Recipe
 from eventsam.representations.tencode import Tencode
 from eventsam.spec import REQUIRED, spec
 from eventsam.tasks.sam3d_fuse import FuseLatents
+from eventsam.tasks.sam3d_inputs import Shown
 from eventsam.tasks.trained import trained_event_embedder, trained_sam3d
 from eventsam.transforms.align import AlignToView
 from eventsam.transforms.flip import HorizontalFlip
@@ -28,6 +29,7 @@ def recipe() -> Recipe:
             FuseLatents,
             model=spec(trained_sam3d, checkpoint=REQUIRED),
             events=spec(trained_event_embedder, checkpoint=REQUIRED),
+            shown=spec(Shown),
             fusing=spec(Fusing, fusion="gated", place="tokens"),
             objective=spec(
                 Direct, num_steps=2, occupancy=spec(OccupancyLoss, gamma=1.0, focal_weight=0.3), weights=SHAPE_ONLY

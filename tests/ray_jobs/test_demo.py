@@ -13,7 +13,8 @@ from eventsam.simulate.meshes import load_mesh
 from eventsam.tracking.card import default_uri
 from ray_jobs.__main__ import app
 from ray_jobs.cluster import Resources
-from ray_jobs.demo import QUICK, STAGES, Demo, write_results
+from ray_jobs.demo import QUICK, Demo, write_results
+from ray_jobs.demo_models import MODELS, Stage, check_model
 from ray_jobs.supervise import Tracking
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(400)]
@@ -21,16 +22,21 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray"), pytest.mark
 SMALL = dataclasses.replace(
     QUICK,
     num_objects=16,
-    num_samples=dict.fromkeys(STAGES, 48),
     settings=dataclasses.replace(QUICK.settings, samples_per_trajectory=1, split_fractions=(0.5, 0.2, 0.3)),
 )
+
+STAGES = tuple(MODELS["reconstructor"])
+
+
+def small(model: str) -> dict[str, Stage]:
+    return {name: dataclasses.replace(stage, num_samples_quick=48) for name, stage in check_model(model).items()}
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
     tracking = Tracking("eventsam-demo")
-    job = Demo(folder, SMALL, 3, None, (), Resources(0), tracking)
+    job = Demo(folder, SMALL, 3, None, (), Resources(0), tracking, small("reconstructor"))
     write_results(folder, job.run(["eventsam", "demo"]), tracking, folder / "out.json")
     return folder
 
@@ -48,6 +54,21 @@ def test_the_json_holds_what_was_promised(finished: Path) -> None:
     assert result["gap_closed"].keys() == {"easy", "medium", "hard"}
     assert {"render", *STAGES, "evaluate", "report"} <= result["seconds"].keys()
     assert result["peak_memory_bytes"] > 2**28
+
+
+@pytest.mark.slow
+def test_it_runs_on_a_sam_3d_shaped_model_too(tmp_path: Path) -> None:
+    tracking = Tracking("eventsam-demo")
+    job = Demo(tmp_path, SMALL, 3, None, (), Resources(0), tracking, small("sam3d_tiny"))
+    write_results(tmp_path, job.run(["eventsam", "demo"]), tracking, tmp_path / "out.json")
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert {*MODELS["sam3d_tiny"]} <= result["seconds"].keys()
+    assert {row["input"] for row in result["rows"]} >= {"sharp_rgb", "events_blurry", "control", "events_only"}
+
+
+def test_an_unknown_model_is_told_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="sam3d_tiny"):
+        check_model("sam3d_tin")
 
 
 def test_the_page_needs_nothing_from_outside(finished: Path) -> None:

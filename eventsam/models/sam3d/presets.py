@@ -120,7 +120,8 @@ PRESETS: Mapping[str, Sam3dPreset] = {
         num_blocks=4,
         num_heads=4,
         grid=8,
-        decoder_channels=(64, 32, 16),
+        decoder_channels=(48, 16, 8),
+        decoder_layers=1,
     ),
 }
 """Sizes by name. `sam3d` follows the released checkpoint; a converted checkpoint's own sizes win over it."""
