@@ -2,16 +2,14 @@
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 import torch
 from mlflow import MlflowClient
-from sweep_support import RATES, small_fuse, small_space
+from sweep_support import RATES, small_fuse, small_space, wait_for_release
 from tests_support import render_small, small_recipe
 
 from datasets_catalog import load_dataset
@@ -89,17 +87,6 @@ def plain_records(recipe: Spec, folder: Path) -> list[dict[str, float]]:
 def plain_losses(recipe: Spec, folder: Path) -> dict[int, float]:
     records = plain_records(recipe, folder)
     return {int(record["step"]): record["loss"] for record in records if "loss" in record}
-
-
-def wait_for_release(limit_s: float = 15.0) -> float:
-    """Return after how many seconds all resources of the cluster are free."""
-    started = time.monotonic()
-    while time.monotonic() - started < limit_s:
-        free, all_of_it = ray.available_resources(), ray.cluster_resources()
-        if all(free.get(kind, 0.0) >= all_of_it[kind] for kind in ("CPU",)):
-            return time.monotonic() - started
-        time.sleep(0.05)
-    raise AssertionError(f"not given back: {ray.cluster_resources()} but free are {ray.available_resources()}")
 
 
 @pytest.fixture(scope="module")

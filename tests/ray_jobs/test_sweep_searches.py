@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 import ray
-from sweep_support import small_fuse, small_space
+from sweep_support import small_fuse, small_space, wait_for_release
 from tests_support import render_small, small_recipe
 
 from eventsam.metrics_log import MetricsLog
@@ -136,8 +136,10 @@ def test_a_failing_trial_holds_no_other_up(scheduler: str, root: Path, tmp_path:
     run_sweep(plan, folder, place(Asked(2, threads=1), plan), None)
     states = folder.states()
     assert all(state.status in ENDED for state in states.values())
-    (failed,) = (state for state in states.values() if state.status == FAILED)
-    assert failed.values["optimizer.learning_rate"] == "1e+30"
+    failed = [state for state in states.values() if state.status == FAILED]
+    # Population based training may hand the rate on to others.
+    assert {state.values["optimizer.learning_rate"] for state in failed} == {"1e+30"}
+    assert any(state.status == FINISHED for state in states.values())
 
 
 @pytest.mark.ray
@@ -191,8 +193,6 @@ def test_several_workers_per_trial_score_as_one_process_does(root: Path, tmp_pat
 @pytest.mark.usefixtures("local_ray")
 @pytest.mark.timeout(500)
 def test_asha_stops_launches_and_their_resources_come_back(root: Path, tmp_path: Path) -> None:
-    from test_sweep import wait_for_release
-
     options = SweepOptions(search="grid", num_samples=600, num_validations=10, reduction=2)
     space = small_space({"optimizer.learning_rate": Choice((8e-3, 4e-3, 1e-7, 1e-8))})
     plan = planned(root, options, space)

@@ -1,9 +1,11 @@
 """Small parts of sweeps that several tests build on."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from tests_support import small_recipe
 
@@ -46,3 +48,14 @@ def with_changes(name: str, changes: Mapping[str, Any]) -> Spec:
     for path, value in changes.items():
         recipe = replace(recipe, path, value)
     return recipe
+
+
+def wait_for_release(limit_s: float = 15.0) -> float:
+    """Return after how many seconds all resources of the cluster are free."""
+    started = time.monotonic()
+    while time.monotonic() - started < limit_s:
+        free, all_of_it = ray.available_resources(), ray.cluster_resources()
+        if all(free.get(kind, 0.0) >= all_of_it[kind] for kind in ("CPU",)):
+            return time.monotonic() - started
+        time.sleep(0.05)
+    raise AssertionError(f"not given back: {ray.cluster_resources()} but free are {ray.available_resources()}")
