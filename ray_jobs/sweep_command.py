@@ -188,9 +188,11 @@ def _run(plan: "Plan", folder: "SweepFolder", placement: Any, tracking: "Trackin
             json_file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(json_file, result_json(report))
         status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit) as error:
         status = "KILLED"
         typer.echo(f"go on with: eventsam sweep --resume {folder.path.name} --runs {folder.path.parent}", err=True)
+        if isinstance(error, SystemExit):
+            raise typer.Exit(PREEMPTED) from None  # Ray makes other codes 1
         raise
     finally:
         mirror.finish(status, pictures, html if pictures else None)  # type: ignore[arg-type]
