@@ -111,7 +111,7 @@ def open_targets(folder: Path, catalog_hash: str) -> Targets:
 @lru_cache(maxsize=8)
 def _places(folder: Path, num_parts: int) -> Mapping[str, tuple[int, int]]:
     """Return part and row of every sample."""
-    places = {}
+    places: dict[str, tuple[int, int]] = {}
     for part in range(num_parts):
         ids = pq.read_table(part_path(folder, part), columns=["sample_id"])["sample_id"].to_pylist()
         places |= {sample_id: (part, row) for row, sample_id in enumerate(ids)}
