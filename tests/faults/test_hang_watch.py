@@ -95,6 +95,7 @@ def test_a_folder_that_cannot_be_used_for_a_moment_does_not_end_the_watch(
     assert "worker 0 of 1" in reasons[0]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_a_worker_that_holds_pythons_lock_is_ended_too(tmp_path: Path) -> None:
     codes = ended([start(tmp_path, 0, "well"), start(tmp_path, 1, "locked")])

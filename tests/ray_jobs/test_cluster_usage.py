@@ -37,6 +37,7 @@ def test_nodes_of_one_machine_are_not_counted_twice() -> None:
     assert usage_of([page, page])["system/object_store_used_megabytes"] == 1000
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(120)
 @pytest.mark.usefixtures("local_ray")

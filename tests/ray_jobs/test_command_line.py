@@ -46,12 +46,13 @@ def test_every_command_has_help(words: str) -> None:
 
 
 def test_bad_input_is_one_line_and_exit_code_two(tmp_path: Path) -> None:
-    for arguments, message in (
+    cases = (
         (("train", "recontruct"), "did you mean 'reconstruct'"),
         (("train", "reconstruct", "--set", "budget.num_sample=3"), "did you mean 'num_samples'"),
         (("report", str(tmp_path)), "holds neither a demo's report nor a run's metrics.jsonl"),
-    ):
-        process = command(*arguments)
+    )
+    started = [(command(*arguments), message) for arguments, message in cases]
+    for process, message in started:
         _, error = process.communicate(timeout=120)
         assert process.returncode == 2, error
         assert message in error
@@ -82,8 +83,9 @@ def test_catalog_commands(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", ["0", "1"])
 def test_control_c_saves_and_resume_finishes(root: Path, tmp_path: Path, workers: str) -> None:
     arguments = ("train", "reconstruct", "--set", f"data.root={root}", "--set", "budget.num_samples=1200",
                  "--runs", str(tmp_path), "--name", "cut", "--workers", workers, *SMALL)  # fmt: skip

@@ -165,6 +165,7 @@ def test_lines_and_numbers_for_people() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_warm_up_step_is_held_against_the_prediction(parts: Parts) -> None:
     plan = make_plan(parts, ONE, GPUS["H100"], None, None)
     here, found = measure(parts, ONE, plan, GPUS["H100"])
