@@ -52,7 +52,7 @@ SHAKEN = RenderSettings(
 """A hand-held or flying camera: its shake, not the orbit, is what smears the outline."""
 
 FULL = DemoSize(560, quick=False)
-QUICK = DemoSize(240, quick=True)
+QUICK = DemoSize(200, quick=True)
 
 
 @dataclass(frozen=True)

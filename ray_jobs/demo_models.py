@@ -51,10 +51,10 @@ _BOTH_VIEWS = {
 
 MODELS: Mapping[str, Mapping[str, Stage]] = {
     "reconstructor": {
-        "reconstruct": Stage("reconstruct", 11_000, 3_500),
-        "distill": Stage("distill", 5_000, 1_600, {"task.teacher.checkpoint": "reconstruct"}),
-        FUSE: Stage("fuse", 3_600, 800, _FUSE_PARTS),
-        CONTROL: Stage("fuse", 3_600, 800, _FUSE_PARTS, _WITHOUT_EVENTS),
+        "reconstruct": Stage("reconstruct", 11_000, 2_600),
+        "distill": Stage("distill", 5_000, 1_200, {"task.teacher.checkpoint": "reconstruct"}),
+        FUSE: Stage("fuse", 3_600, 600, _FUSE_PARTS),
+        CONTROL: Stage("fuse", 3_600, 600, _FUSE_PARTS, _WITHOUT_EVENTS),
     },
     "sam3d_tiny": {
         "autoencode": Stage("occupancy_vae", 1_600, 800),
