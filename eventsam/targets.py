@@ -31,7 +31,7 @@ SCHEMA = pa.schema(
         pa.field("occupancy", pa.binary(), nullable=False),
     ]
 )
-"""Latents as little-endian float32, the occupancy as packed bits, first cell highest; RECORD holds the shapes."""
+"""Latents as little-endian float32, the occupancy as packed bits, first cell highest; metadata holds the shapes."""
 
 
 def part_path(folder: Path, number: int) -> Path:
@@ -49,13 +49,15 @@ def write_part(path: Path, ids: Sequence[str], seeds: Sequence[int], arrays: Map
         "pose": [np.ascontiguousarray(row, "<f4").tobytes() for row in arrays["target_pose"]],
         "occupancy": [row.tobytes() for row in packed],
     }
+    shapes = {name: arrays[name].shape[1:] for name in KEYS}
+    schema = SCHEMA.with_metadata({"shapes": json.dumps(shapes)})
     partial = path.with_name(f".{path.name}.partial")
-    pq.write_table(pa.table(columns, schema=SCHEMA), partial, row_group_size=ROWS_PER_GROUP, compression="zstd")
+    pq.write_table(pa.table(columns, schema=schema), partial, row_group_size=ROWS_PER_GROUP, compression="zstd")
     partial.replace(path)
 
 
 def seal(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write the record that makes a folder of parts complete; it holds "catalog" (hash), "num_parts", "shapes"."""
+    """Write the record that makes a folder of parts complete; it holds "catalog" (hash) and "num_parts"."""
     partial = folder / f".{RECORD}.partial"
     partial.write_text(json.dumps({"version": VERSION, **record}, indent=1))
     partial.replace(folder / RECORD)
@@ -67,7 +69,6 @@ class Targets:
 
     folder: Path
     catalog: str
-    shapes: Mapping[str, tuple[int, ...]]
     num_parts: int
 
     def read(self, sample_id: str) -> Sample:
@@ -79,12 +80,13 @@ class Targets:
         file = _open(part_path(self.folder, part))
         group, inside = divmod(row, ROWS_PER_GROUP)
         values = file.read_row_group(group, columns=["shape", "pose", "occupancy"]).slice(inside, 1).to_pylist()[0]
-        size = int(np.prod(self.shapes["target_occupancy"]))
+        shapes = json.loads(file.schema_arrow.metadata[b"shapes"])
+        size = int(np.prod(shapes["target_occupancy"]))
         bits = np.unpackbits(np.frombuffer(values["occupancy"], np.uint8), count=size)
         return {
-            "target_shape": np.frombuffer(values["shape"], "<f4").reshape(self.shapes["target_shape"]),
-            "target_pose": np.frombuffer(values["pose"], "<f4").reshape(self.shapes["target_pose"]),
-            "target_occupancy": bits.astype(bool).reshape(self.shapes["target_occupancy"]),
+            "target_shape": np.frombuffer(values["shape"], "<f4").reshape(shapes["target_shape"]),
+            "target_pose": np.frombuffer(values["pose"], "<f4").reshape(shapes["target_pose"]),
+            "target_occupancy": bits.astype(bool).reshape(shapes["target_occupancy"]),
         }
 
 
@@ -104,8 +106,7 @@ def open_targets(folder: Path, catalog_hash: str) -> Targets:
         raise ValueError(f"{path} has version {record['version']}, this release reads {VERSION}")
     if record["catalog"] != catalog_hash:
         raise ValueError(f"{folder} was made from catalog {record['catalog'][:12]}, the data is {catalog_hash[:12]}")
-    shapes = {name: tuple(shape) for name, shape in record["shapes"].items()}
-    return Targets(folder, record["catalog"], shapes, record["num_parts"])
+    return Targets(folder, record["catalog"], record["num_parts"])
 
 
 @lru_cache(maxsize=8)

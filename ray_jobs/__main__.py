@@ -5,7 +5,7 @@ import logging
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
@@ -30,6 +30,9 @@ from ray_jobs.view_command import view
 P = ParamSpec("P")
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, PREEMPTED = 0, 1, 2, 130, 143
+
+if TYPE_CHECKING:
+    from ray_jobs.train import Outcome
 
 app = typer.Typer(
     help="Event-camera vision trained, swept and compared on a Ray cluster.\n\n"
@@ -80,6 +83,20 @@ Trainers = Annotated[str, typer.Option(help="Label KEY=VALUE of the nodes that t
 ReaderCpus = Annotated[int, typer.Option(min=0, help="Blocks read at once, a CPU each; 0: as many as find room.")]
 StoreMib = Annotated[int, typer.Option(min=0, help="MiB of the object store that waiting blocks may fill; 0: half.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change a recipe value, as in task.blocks=5,11.")]
+CheckpointsAt = Annotated[
+    str | None,
+    typer.Option(help="Keep checkpoints below this folder or s3:// URL, by run name; default: in the run."),
+]
+AcceptNewCatalog = Annotated[
+    bool, typer.Option("--accept-new-catalog", help="Resume although the catalog's content changed.")
+]
+RetriesAllowed = Annotated[
+    int, typer.Option(min=0, help="Launches after one that failed at the same step, each after a longer wait.")
+]
+HangMinutes = Annotated[
+    float, typer.Option(min=0.0, help="No step for so long: write down all stacks and restart; 0: wait for ever.")
+]
+RegisterAs = Annotated[str | None, typer.Option(help="Make the best checkpoint a version of this MLflow model.")]
 
 
 @app.command()
@@ -136,20 +153,11 @@ def train(
     name: Annotated[str | None, typer.Option(help="The run's folder below --runs; default: recipe and time.")] = None,
     runs: Runs = Path("runs"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of this --name.")] = False,
-    checkpoints: Annotated[
-        str | None,
-        typer.Option(help="Keep checkpoints below this folder or s3:// URL, by run name; default: in the run."),
-    ] = None,
-    accept_new_catalog: Annotated[
-        bool, typer.Option("--accept-new-catalog", help="Resume although the catalog's content changed.")
-    ] = False,
+    checkpoints: CheckpointsAt = None,
+    accept_new_catalog: AcceptNewCatalog = False,
     workers: WorkerRange = "1",
-    retries: Annotated[
-        int, typer.Option(min=0, help="Launches after one that failed at the same step, each after a longer wait.")
-    ] = 3,
-    hang_minutes: Annotated[
-        float, typer.Option(min=0.0, help="No step for so long: write down all stacks and restart; 0: wait for ever.")
-    ] = 20.0,
+    retries: RetriesAllowed = 3,
+    hang_minutes: HangMinutes = 20.0,
     cpus_per_worker: Cpus = 1.0,
     gpus_per_worker: Gpus = 0.0,
     threads: Threads = 0,
@@ -159,9 +167,7 @@ def train(
     store_mib: StoreMib = 0,
     experiment: Annotated[str, typer.Option(help="MLflow experiment.")] = "eventsam",
     tracking_uri: TrackingUri = None,
-    register: Annotated[
-        str | None, typer.Option(help="Make the best checkpoint a version of this MLflow model.")
-    ] = None,
+    register: RegisterAs = None,
     json_file: JsonFile = None,
 ) -> None:
     """Train a recipe with Ray Data and Ray Train, tracked by MLflow."""
@@ -192,16 +198,21 @@ def train(
             Retries(relaunches=retries),
             Watching(hang_minutes),
         )
-    metrics = {key: round(value, 6) for key, value in outcome.metrics.items()}
-    typer.echo(f"{outcome.status} at step {outcome.step}: {json.dumps(metrics)}")
-    typer.echo(f"best checkpoint: {outcome.best}")
-    write_json(json_file, {"status": outcome.status, "step": outcome.step, "metrics": dict(outcome.metrics),
-                           "checkpoint": str(outcome.checkpoint), "best": str(outcome.best)})  # fmt: skip
+    _tell(outcome, json_file)
     if outcome.status != "finished":
         typer.echo(
             f"go on with: eventsam train {recipe} --name {folder.name} --runs {runs} --resume and the same --set"
         )
         raise typer.Exit(PREEMPTED if outcome.status == "preempted" else INTERRUPTED)
+
+
+def _tell(outcome: "Outcome", json_file: Path | None) -> None:
+    """Print how a training ended, and write the same to a JSON file where one was asked for."""
+    metrics = {key: round(value, 6) for key, value in outcome.metrics.items()}
+    typer.echo(f"{outcome.status} at step {outcome.step}: {json.dumps(metrics)}")
+    typer.echo(f"best checkpoint: {outcome.best}")
+    write_json(json_file, {"status": outcome.status, "step": outcome.step, "metrics": dict(outcome.metrics),
+                           "checkpoint": str(outcome.checkpoint), "best": str(outcome.best)})  # fmt: skip
 
 
 def changed(recipe: Spec, changes: list[str] | None) -> Spec:

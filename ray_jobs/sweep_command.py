@@ -30,6 +30,16 @@ STATED = ("changes", "trials", "scheduler", "search", "samples", "validations", 
 """What a sweep states once for all: a resumed one has it from its folder."""
 
 
+WorkersPerTrial = Annotated[
+    int, typer.Option(min=1, help="Ray Train workers per trial; one trains in the trial's own process.")
+]
+Executor = Annotated[str | None, typer.Option(help=f"One of: {', '.join(EXECUTORS)}; default: by the workers.")]
+TrackingUri = Annotated[
+    str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow tracking URI; default: SQLite in --runs.")
+]
+Runs = Annotated[Path, typer.Option(help="Folder that holds the sweeps and, unless told otherwise, MLflow.")]
+
+
 def sweep(
     context: typer.Context,
     recipe: Annotated[str | None, typer.Argument(help=f"One of: {', '.join(recipe_names())}.")] = None,
@@ -47,23 +57,15 @@ def sweep(
     concurrent: Annotated[int, typer.Option(min=0, help="Trials at once; default: as many as fit.")] = 0,
     cpus_per_trial: Annotated[float, typer.Option(min=0.01, help="Logical CPUs per trial, or per worker of it.")] = 1.0,
     gpus_per_trial: Annotated[float, typer.Option(min=0.0, help="GPUs per trial, or per worker of it.")] = 0.0,
-    workers_per_trial: Annotated[
-        int, typer.Option(min=1, help="Ray Train workers per trial; one trains in the trial's own process.")
-    ] = 1,
-    executor: Annotated[
-        str | None, typer.Option(help=f"One of: {', '.join(EXECUTORS)}; default: by the workers.")
-    ] = None,
+    workers_per_trial: WorkersPerTrial = 1,
+    executor: Executor = None,
     threads: Annotated[int, typer.Option(min=0, help="Torch threads per worker; 0 shares this machine's cores.")] = 0,
     name: Annotated[str | None, typer.Option(help="The sweep's folder below --runs.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with the sweep of this name; says all the rest.")] = None,
-    runs: Annotated[Path, typer.Option(help="Folder that holds the sweeps and, unless told otherwise, MLflow.")] = Path(
-        "runs"
-    ),
+    runs: Runs = Path("runs"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, print the table, start nothing.")] = False,
     experiment: Annotated[str, typer.Option(help="MLflow experiment.")] = "eventsam",
-    tracking_uri: Annotated[
-        str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow tracking URI; default: SQLite in --runs.")
-    ] = None,
+    tracking_uri: TrackingUri = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the results to this file.")] = None,
 ) -> None:
     """Search a space of recipes with Ray Tune: checked before the start, resumable, with an offline report."""

@@ -51,8 +51,8 @@ class Teacher:
         model: Sam3d = build(asked.model)
         self.model = model.to(self.device).freeze()
 
-    def write(self, number: int) -> dict[str, tuple[int, ...]]:
-        """Write one part; return the shapes of its arrays, one sample's."""
+    def write(self, number: int) -> None:
+        """Write one part."""
         first = number * self.asked.rows_per_part
         last = min(first + self.asked.rows_per_part, self.loader.catalog.table.num_rows)
         answers = [
@@ -63,7 +63,6 @@ class Teacher:
         seeds = arrays.pop("sample_index").tolist()
         ids = self.loader.catalog.table["sample_id"].slice(first, last - first).to_pylist()
         write_part(part_path(self.folder, number), ids, seeds, arrays)
-        return {name: array.shape[1:] for name, array in arrays.items()}
 
     @torch.no_grad()
     def _answer(self, positions: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
@@ -95,13 +94,11 @@ def make_targets(
     facts = {**facts, "catalog": whole_hash(loader.catalog), "num_parts": num_parts}
     _check_settings(out / SETTINGS, facts)
     missing = [number for number in range(num_parts) if not part_path(out, number).exists()]
-    # The first part is asked for again in a finished folder: its shapes belong into the record.
-    wanted = missing or [0]
-    shapes: dict[str, tuple[int, ...]] = {}
-    told = _told(asked, loader, out, wanted, num_workers, gpus_per_worker)
-    for made in track(told, "asking the teacher", total=len(wanted), disable=not missing):
-        shapes = made
-    seal(out, {**facts, "shapes": shapes, "num_samples": loader.catalog.table.num_rows, "code": code_hash()})
+    if missing:
+        told = _told(asked, loader, out, missing, num_workers, gpus_per_worker)
+        for _ in track(told, "asking the teacher", total=len(missing)):
+            pass  # each turn is a part that is written
+    seal(out, {**facts, "num_samples": loader.catalog.table.num_rows, "code": code_hash()})
 
 
 def select_splits(catalog: Catalog, splits: Sequence[str]) -> Catalog:
@@ -120,8 +117,8 @@ def whole_hash(catalog: Catalog) -> str:
 
 def _told(
     asked: Asked, loader: Loader, out: Path, numbers: Sequence[int], num_workers: int, gpus: float
-) -> Iterator[dict[str, tuple[int, ...]]]:
-    """Yield what each part's write returns, as it ends."""
+) -> Iterator[None]:
+    """Have parts written; yield as each ends."""
     teacher = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=2, max_task_retries=2)(Teacher)
     actors = [
         teacher.remote(asked, loader, out, "cuda" if gpus else "cpu") for _ in range(min(num_workers, len(numbers)))

@@ -19,7 +19,7 @@ def made(count: int, seed: int) -> dict[str, np.ndarray]:
     return latents | {"target_occupancy": rng.random((count, 3, 3, 3)) > 0.5}
 
 
-def written(folder: Path, counts: list[int], **record: object) -> dict[str, dict[str, np.ndarray]]:
+def written(folder: Path, counts: list[int]) -> dict[str, dict[str, np.ndarray]]:
     """Write parts of these sizes and return what each id must give."""
     folder.mkdir(exist_ok=True)
     expected = {}
@@ -27,7 +27,7 @@ def written(folder: Path, counts: list[int], **record: object) -> dict[str, dict
         arrays, ids = made(count, part), [f"{part}/{row}" for row in range(count)]
         write_part(part_path(folder, part), ids, range(count), arrays)
         expected |= {name: {key: array[row] for key, array in arrays.items()} for row, name in enumerate(ids)}
-    seal(folder, {"catalog": "abc", "num_parts": len(counts), "shapes": SHAPES, **record})
+    seal(folder, {"catalog": "abc", "num_parts": len(counts)})
     return expected
 
 

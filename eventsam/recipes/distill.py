@@ -1,18 +1,15 @@
 """Stage 1: the RGB embedder of a trained reconstructor teaches an event embedder; any recordings with frames do."""
 
 from eventsam.engine import Budget, Monitor
-from eventsam.loading import Data
 from eventsam.objectives.distillation import FeatureLoss
 from eventsam.optim import AdamW
 from eventsam.recipe import Recipe
-from eventsam.representations.tencode import Tencode
+from eventsam.recipes import rendered_objects
 from eventsam.spec import REQUIRED, spec
 from eventsam.tasks.distill import Distill
 from eventsam.tasks.trained import trained_rgb_embedder
 from eventsam.transforms.crop import ObjectCrop
-from eventsam.transforms.flip import HorizontalFlip
 from eventsam.transforms.resize import Resize
-from eventsam.windows import Window
 
 
 def recipe() -> Recipe:
@@ -30,17 +27,9 @@ def recipe() -> Recipe:
             objective=spec(FeatureLoss, projected_weight=2.0, normalise="layer"),
             blocks=(0, 1, 2, 3),
         ),
-        data=spec(
-            Data,
-            dataset="synthetic",
-            root=REQUIRED,
-            window=spec(Window, length_ms=10.0),
-            representation=spec(Tencode),
-            augment=(spec(HorizontalFlip),),
-            prepare=(
-                spec(ObjectCrop, scale=1.2, key="mask_blurry"),
-                spec(Resize, height=64, width=64),
-            ),
+        data=rendered_objects(
+            spec(ObjectCrop, scale=1.2, key="mask_blurry"),
+            spec(Resize, height=64, width=64),
         ),
         optimizer=spec(AdamW, learning_rate=2e-3),
         budget=spec(Budget, num_samples=10_000, global_batch_size=8),

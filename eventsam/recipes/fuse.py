@@ -1,19 +1,16 @@
 """Stage 2 on rendered objects: blurry RGB and events to the occupancy that sharp RGB gives; only the fusion trains."""
 
 from eventsam.engine import Budget, Monitor
-from eventsam.loading import Data
 from eventsam.objectives.occupancy import OccupancyLoss
 from eventsam.optim import AdamW
 from eventsam.recipe import Recipe
-from eventsam.representations.tencode import Tencode
+from eventsam.recipes import rendered_objects
 from eventsam.spec import REQUIRED, spec
 from eventsam.tasks.fuse import Fuse
 from eventsam.tasks.trained import trained_event_embedder, trained_reconstructor
 from eventsam.transforms.align import AlignToView
 from eventsam.transforms.crop import ObjectCrop
-from eventsam.transforms.flip import HorizontalFlip
 from eventsam.transforms.resize import Resize
-from eventsam.windows import Window
 
 
 def recipe() -> Recipe:
@@ -33,18 +30,10 @@ def recipe() -> Recipe:
             fusion="gated",
             injection_blocks="final",
         ),
-        data=spec(
-            Data,
-            dataset="synthetic",
-            root=REQUIRED,
-            window=spec(Window, length_ms=10.0),
-            representation=spec(Tencode),
-            augment=(spec(HorizontalFlip),),
-            prepare=(
-                spec(AlignToView, resolution=32),
-                spec(ObjectCrop, scale=1.2, key="mask_blurry"),
-                spec(Resize, height=64, width=64),
-            ),
+        data=rendered_objects(
+            spec(AlignToView, resolution=32),
+            spec(ObjectCrop, scale=1.2, key="mask_blurry"),
+            spec(Resize, height=64, width=64),
         ),
         optimizer=spec(AdamW, learning_rate=3e-3),
         budget=spec(Budget, num_samples=10_000, global_batch_size=8),

@@ -1,18 +1,15 @@
 """The shape latents of the tiny preset: occupancy grids through a small latent grid and back."""
 
 from eventsam.engine import Budget, Monitor
-from eventsam.loading import Data
 from eventsam.models.sam3d.vae import OccupancyVae
 from eventsam.objectives.occupancy import OccupancyLoss
 from eventsam.objectives.occupancy_vae import OccupancyVaeLoss
 from eventsam.optim import AdamW
 from eventsam.recipe import Recipe
-from eventsam.representations.tencode import Tencode
-from eventsam.spec import REQUIRED, spec
+from eventsam.recipes import rendered_objects
+from eventsam.spec import spec
 from eventsam.tasks.occupancy_vae import AutoencodeOccupancy
 from eventsam.transforms.align import AlignToView
-from eventsam.transforms.flip import HorizontalFlip
-from eventsam.windows import Window
 
 
 def recipe() -> Recipe:
@@ -28,17 +25,8 @@ def recipe() -> Recipe:
             model=spec(OccupancyVae, preset="tiny"),
             objective=spec(OccupancyVaeLoss, reconstruction=spec(OccupancyLoss, gamma=0.0)),
         ),
-        data=spec(
-            Data,
-            dataset="synthetic",
-            root=REQUIRED,
-            # No events are read: the task asks for the grids alone.
-            window=spec(Window, length_ms=10.0),
-            representation=spec(Tencode),
-            augment=(spec(HorizontalFlip),),
-            # The view frame, as in the other stages; the resolution is the preset's.
-            prepare=(spec(AlignToView, resolution=32),),
-        ),
+        # The view frame, as in the other stages; the resolution is the preset's.
+        data=rendered_objects(spec(AlignToView, resolution=32)),
         optimizer=spec(AdamW, learning_rate=3e-3),
         budget=spec(Budget, num_samples=2_400, global_batch_size=4),
         monitor=spec(Monitor, metric="viou"),

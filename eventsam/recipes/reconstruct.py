@@ -1,19 +1,16 @@
 """Stage 0 on rendered objects: sharp RGB and a mask to occupancy; the teacher of the later stages."""
 
 from eventsam.engine import Budget, Monitor
-from eventsam.loading import Data
 from eventsam.models.reconstructor import build_reconstructor
 from eventsam.objectives.occupancy import OccupancyLoss
 from eventsam.optim import AdamW
 from eventsam.recipe import Recipe
-from eventsam.representations.tencode import Tencode
-from eventsam.spec import REQUIRED, spec
+from eventsam.recipes import rendered_objects
+from eventsam.spec import spec
 from eventsam.tasks.reconstruct import Reconstruct
 from eventsam.transforms.align import AlignToView
 from eventsam.transforms.crop import ObjectCrop
-from eventsam.transforms.flip import HorizontalFlip
 from eventsam.transforms.resize import Resize
-from eventsam.windows import Window
 
 
 def recipe() -> Recipe:
@@ -28,18 +25,10 @@ def recipe() -> Recipe:
             mask="mask_blurry",
             silhouette_weight=1.0,
         ),
-        data=spec(
-            Data,
-            dataset="synthetic",
-            root=REQUIRED,
-            window=spec(Window, length_ms=10.0),
-            representation=spec(Tencode),
-            augment=(spec(HorizontalFlip),),
-            prepare=(
-                spec(AlignToView, resolution=32),
-                spec(ObjectCrop, scale=1.2, key="mask_blurry"),
-                spec(Resize, height=64, width=64),
-            ),
+        data=rendered_objects(
+            spec(AlignToView, resolution=32),
+            spec(ObjectCrop, scale=1.2, key="mask_blurry"),
+            spec(Resize, height=64, width=64),
         ),
         optimizer=spec(AdamW, learning_rate=2e-3),
         budget=spec(Budget, num_samples=20_000, global_batch_size=8),

@@ -1,19 +1,16 @@
 """Stage 0 for the tiny SAM-3D-shaped model: sharp RGB and a mask's box to shape latents; makes the teacher."""
 
 from eventsam.engine import Budget, Monitor
-from eventsam.loading import Data
 from eventsam.models.sam3d.latents import SHAPE_ONLY
 from eventsam.models.sam3d.model import build_sam3d
 from eventsam.objectives.generation import ShortcutMatching
 from eventsam.optim import AdamW
 from eventsam.recipe import Recipe
-from eventsam.representations.tencode import Tencode
+from eventsam.recipes import rendered_objects
 from eventsam.spec import REQUIRED, spec
 from eventsam.tasks.sam3d_generate import GenerateOccupancy
 from eventsam.tasks.trained import trained_occupancy_vae
 from eventsam.transforms.align import AlignToView
-from eventsam.transforms.flip import HorizontalFlip
-from eventsam.windows import Window
 
 
 def recipe() -> Recipe:
@@ -27,16 +24,8 @@ def recipe() -> Recipe:
             objective=spec(ShortcutMatching, weights=SHAPE_ONLY),
             silhouette_weight=1.0,
         ),
-        data=spec(
-            Data,
-            dataset="synthetic",
-            root=REQUIRED,
-            window=spec(Window, length_ms=10.0),
-            representation=spec(Tencode),
-            augment=(spec(HorizontalFlip),),
-            # The model cuts crops from whole frames itself; the resolution is the preset's.
-            prepare=(spec(AlignToView, resolution=32),),
-        ),
+        # The model cuts crops from whole frames itself; the resolution is the preset's.
+        data=rendered_objects(spec(AlignToView, resolution=32)),
         optimizer=spec(AdamW, learning_rate=2e-3),
         budget=spec(Budget, num_samples=20_000, global_batch_size=8),
         monitor=spec(Monitor, metric="viou"),

@@ -12,6 +12,7 @@ from eventsam.models.sam3d.inputs import ConditionInputs
 from eventsam.models.sam3d.preprocess import Frames, Preprocess
 from eventsam.models.sam3d.resample import resize_nearest
 from eventsam.tasks.task import Batch
+from eventsam.unknown_name import unknown_name
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,14 @@ class Shown:
     prompt: Literal["mask", "box"] = "box"
     pointmap: bool = False
     blank_counts: bool = False
+
+    def __post_init__(self) -> None:
+        for what, name, allowed in (
+            ("mask", self.mask, ("mask", "mask_blurry")),
+            ("prompt", self.prompt, ("mask", "box")),
+        ):
+            if name not in allowed:
+                raise ValueError(unknown_name(what, name, allowed))
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -1,7 +1,5 @@
 """Stages 0 and 2 around a SAM-3D-shaped model: what trains, what stays, what is reported, and that it learns."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from sam3d_small import MICRO, QUICK, made_model, randomise
@@ -184,4 +182,10 @@ def test_an_empty_mask_is_told_by_its_sample() -> None:
 def test_direct_needs_a_step() -> None:
     with pytest.raises(ValueError, match="num_steps"):
         Direct(num_steps=0)
-    assert replace(Direct(), num_steps=3).num_steps == 3
+
+
+def test_what_is_shown_is_a_known_choice() -> None:
+    with pytest.raises(ValueError, match="did you mean 'mask_blurry'"):
+        Shown(mask="mask_blury")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="did you mean 'box'"):
+        Shown(prompt="boxx")  # type: ignore[arg-type]
